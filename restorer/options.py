@@ -1,0 +1,87 @@
+"""Every option of a restoration, with its default; the command reads its defaults from here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from restorer.errors import UsageError
+
+BackgroundName = Literal["none", "realesrgan", "realesrgan-x4", "realesr-general"]
+FaceChoice = Literal["all", "largest", "center"]
+Disclosure = Literal["none", "metadata", "caption"]
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
+
+MAX_UPSCALE = 8.0
+"""Larger factors make files nobody can open and details nobody took."""
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How photographs are restored. Checked once, on construction; wrong values raise :class:`UsageError`."""
+
+    upscale: float = 2.0
+    """Result's side divided by the photograph's, above 0 and at most 8."""
+    bg_upsampler: BackgroundName = "none"
+    """Network that enlarges the background; none: Lanczos."""
+    model: str = "auto"
+    """Face model: a name from the weights table, a path to a checkpoint, or auto for the best at hand."""
+    strength: float = 1.0
+    """Blend of the restored (1) with the original face (0); 0 leaves every pixel as it was."""
+    faces: FaceChoice = "all"
+    """Which faces are restored."""
+    min_face: float = 24.0
+    """Faces whose box is narrower than this many pixels of the input are left alone."""
+    max_face: float | None = None
+    """Faces whose box is wider than this many pixels of the input are left alone; None: no limit."""
+    det_threshold: float = 0.9
+    """Least confidence of the detector, 0 to 1."""
+    aligned: bool = False
+    """Inputs are faces already aligned (square crops): no detection, no paste-back."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: PrecisionChoice = "auto"
+    """Arithmetic of the networks; auto: bf16 where the chip computes in it, fp32 elsewhere."""
+    batch: int | None = None
+    """Faces in one forward pass on a GPU; None: by memory. A CPU always runs one at a time."""
+    tile: int | None = None
+    """Side of the background network's tiles in input pixels; 0: whole picture; None: by memory."""
+    disclose: Disclosure = "metadata"
+    """Where a photograph that carries generated pixels says so."""
+    offline: bool = False
+    """Never open a connection."""
+    weights_dir: Path | None = None
+    """Folder searched for weights first, and where downloads go; None: the per-user cache."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not (math.isfinite(self.upscale) and 0 < self.upscale <= MAX_UPSCALE):
+            raise UsageError(
+                f"--upscale {self.upscale:g} is out of range: give a factor above 0 and at most {MAX_UPSCALE:g}."
+            )
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"--strength {self.strength:g} is out of range: give 0 (original) to 1 (restored).")
+        if not 0 < self.det_threshold < 1:
+            raise UsageError(
+                f"--det-threshold {self.det_threshold:g} is out of range: give a confidence between 0 and 1."
+            )
+        if not self.min_face >= 0:
+            raise UsageError(f"--min-face {self.min_face:g} is out of range: give a size in pixels, 0 or more.")
+        if self.max_face is not None and not self.max_face >= max(self.min_face, 1):
+            raise UsageError(
+                f"--max-face {self.max_face:g} is below --min-face {self.min_face:g}: no face could pass both."
+            )
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"--batch {self.batch} is out of range: give 1 or more, or auto.")
+        if self.tile is not None and self.tile != 0 and self.tile < 32:
+            raise UsageError(f"--tile {self.tile} is too small: give 0 (no tiles), 32 or more, or auto.")
+        for field, value, allowed in (
+            ("--bg-upsampler", self.bg_upsampler, get_args(BackgroundName)),
+            ("--faces", self.faces, get_args(FaceChoice)),
+            ("--disclose", self.disclose, get_args(Disclosure)),
+            ("--precision", self.precision, get_args(PrecisionChoice)),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{field} {value} is unknown: choose one of {', '.join(allowed)}.")
