@@ -1,0 +1,1 @@
+"""Networks: nn.Module only; they open no file and pick no device."""
