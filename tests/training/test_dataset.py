@@ -1,0 +1,91 @@
+"""Reading aligned faces and drawing pairs from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restorer.errors import PhotoError
+from restorer.training.dataset import SampleSettings, component_weight, draw_numbered, draw_pair, load_faces
+from tests.training.faces import POINTS, drawn_face, write_zip
+
+
+def test_a_zip_and_a_folder_hold_the_same_faces(tmp_path: Path) -> None:
+    import zipfile
+
+    archive = write_zip(tmp_path / "faces.zip", [drawn_face(0), drawn_face(1)])
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path / "folder")
+    for source in (archive, tmp_path / "folder"):
+        faces = load_faces(source, 64)
+        assert [face.name for face in faces] == ["face0.png", "face1.png"]
+        assert np.array_equal(faces[1].pixels, drawn_face(1).pixels)
+        assert np.array_equal(faces[1].points, POINTS)
+
+
+def test_bad_sources_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    whole = write_zip(tmp_path / "whole.zip", [drawn_face(0)])
+    (tmp_path / "cut.zip").write_bytes(whole.read_bytes()[:-200])
+    write_zip(tmp_path / "none.zip", [])
+    (tmp_path / "empty").mkdir()
+    for name, word in (
+        ("missing.zip", "missing"),
+        ("cut.zip", "truncated"),
+        ("none.zip", "no faces"),
+        ("empty", "missing"),
+    ):
+        with pytest.raises(PhotoError, match=word):
+            load_faces(tmp_path / name, 64)
+    with pytest.raises(PhotoError, match="64×64 pixels, not 512×512"):
+        load_faces(whole)
+
+
+def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('[{"file": "a.png", "points": []}]')
+    Image.fromarray(drawn_face(0).pixels).save(folder / "a.png")
+    (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:100])
+    with pytest.raises(PhotoError):
+        load_faces(folder, 64)
+
+
+def test_mirroring_swaps_the_eyes_and_leaves_the_table_as_it_was() -> None:
+    face = drawn_face(0)
+    face.points[0] = (20, 30)  # no longer symmetric
+    before = face.pixels.copy(), face.points.copy()
+    settings = SampleSettings(clean=1.0, grey=0.0)
+    seen = {}
+    for seed in range(20):
+        pair = draw_pair(face, settings, np.random.default_rng(seed))
+        seen[bool(np.array_equal(pair.truth, face.pixels))] = pair
+    assert np.array_equal(seen[False].truth, face.pixels[:, ::-1])
+    # mirrored about the picture's centre, the weight is the mirrored weight: the eye at 20 is now at 43
+    assert np.allclose(seen[False].weight, seen[True].weight[:, ::-1], atol=1e-5)
+    assert np.array_equal(face.pixels, before[0]) and np.array_equal(face.points, before[1])
+
+
+def test_grey_pairs_are_grey_on_both_sides() -> None:
+    pair = draw_pair(drawn_face(3), SampleSettings(clean=0.0, grey=1.0), np.random.default_rng(2))
+    for image in (pair.degraded, pair.truth):
+        assert (image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all()
+
+
+def test_eyes_and_mouth_weigh_most() -> None:
+    weight = component_weight(POINTS, 64)
+    assert weight.mean() == pytest.approx(1, abs=1e-4)
+    assert weight[30, 24] > 2 * weight[60, 4] and weight[46, 32] > 2 * weight[60, 4]
+
+
+def test_a_pair_depends_on_seed_and_number_alone_and_a_round_visits_every_face() -> None:
+    faces = [drawn_face(seed) for seed in range(5)]
+    settings = SampleSettings()
+    again = draw_numbered(faces, settings, 7, 12)
+    assert np.array_equal(draw_numbered(faces, settings, 7, 12).degraded, again.degraded)
+    assert not np.array_equal(draw_numbered(faces, settings, 8, 12).degraded, again.degraded)
+    plain = SampleSettings(clean=1.0, grey=0.0)
+    skins = {tuple(draw_numbered(faces, plain, 7, number).truth[32, 32]) for number in range(5, 10)}
+    assert len(skins) == 5

@@ -1,0 +1,141 @@
+"""The loop: it learns, averages, stops, resumes exactly and leaves a file the pipeline loads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from restorer.checkpoints import load_checkpoint
+from restorer.cli.train import train_group
+from restorer.errors import OutputError, UsageError, WeightsError
+from restorer.training.dataset import draw_numbered
+from restorer.training.export import export_run
+from restorer.training.trainer import LOG, STATE, RestorationTrainer, _stack
+from tests.training.faces import drawn_face, tiny_settings, write_zip
+
+FACES = [drawn_face(seed) for seed in range(4)]
+
+
+def _weights(trainer: RestorationTrainer) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.generator.parameters()])
+
+
+def test_an_untrained_residual_network_nearly_returns_its_input(tmp_path: Path) -> None:
+    trainer = RestorationTrainer(tiny_settings(), FACES, tmp_path)
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        assert (trainer.generator(image) - image).abs().mean() < 0.1
+
+
+def test_it_learns_one_degraded_face(tmp_path: Path) -> None:
+    trainer = RestorationTrainer(tiny_settings(images=300, learning_rate=2e-3), FACES, tmp_path)
+    pair = draw_numbered(FACES, replace(trainer.settings.samples, clean=0.0), 0, 0)
+    batch = _stack([pair])
+    before = (batch[0] - batch[1]).abs().mean()
+    rows = [trainer.step(*batch) for _ in range(150)]
+    with torch.no_grad():
+        after = (trainer.generator(batch[0]) - batch[1]).abs().mean()
+    assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    assert after < 0.6 * before
+
+
+@pytest.mark.parametrize("adversarial_from", [10**9, 6])
+def test_stop_and_resume_equals_running_through(tmp_path: Path, adversarial_from: int) -> None:
+    settings = tiny_settings(adversarial_from=adversarial_from)
+    whole = RestorationTrainer(settings, FACES, tmp_path / "whole")
+    assert whole.train()
+    first = RestorationTrainer(settings, FACES, tmp_path / "parts")
+    assert not first.train(minutes=0)
+    second = RestorationTrainer(settings, FACES, tmp_path / "parts")
+    second.resume()
+    assert 0 < second.images < settings.images
+    assert second.train()
+    assert torch.equal(_weights(whole), _weights(second))
+    for ours, theirs in zip(whole.average.parameters(), second.average.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_log_and_settings_are_kept(tmp_path: Path) -> None:
+    trainer = RestorationTrainer(tiny_settings(images=4, adversarial_from=2), FACES, tmp_path)
+    trainer.train()
+    rows = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [row["images"] for row in rows] == [2, 4]
+    assert "adversarial" not in rows[0] and rows[1].keys() >= {"adversarial", "discriminator", "feature_matching"}
+    assert json.loads((tmp_path / "settings.json").read_text())["sizes"]["out_size"] == 64
+
+
+def test_another_recipe_cannot_resume_a_run(tmp_path: Path) -> None:
+    RestorationTrainer(tiny_settings(), FACES, tmp_path).train(minutes=0)
+    with pytest.raises(UsageError, match="other settings"):
+        RestorationTrainer(tiny_settings(learning_rate=0.5), FACES, tmp_path).resume()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_state_intact(tmp_path: Path) -> None:
+    trainer = RestorationTrainer(tiny_settings(), FACES, tmp_path)
+    trainer.train(minutes=0)
+    saved = (tmp_path / STATE).read_bytes()
+    with torch.no_grad():
+        trainer.generator.conv_body_first.weight.fill_(float("nan"))
+    with pytest.raises(WeightsError, match="loss is nan"):
+        trainer.train()
+    assert (tmp_path / STATE).read_bytes() == saved
+
+
+def test_a_full_disk_leaves_the_last_state_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = RestorationTrainer(tiny_settings(), FACES, tmp_path)
+    trainer.train(minutes=0)
+    saved = (tmp_path / STATE).read_bytes()
+
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        trainer.save()
+    assert (tmp_path / STATE).read_bytes() == saved
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_average_follows_its_formula(tmp_path: Path) -> None:
+    trainer = RestorationTrainer(tiny_settings(ema_images=8.0), FACES, tmp_path)
+    trainer.images = 1000
+    start = trainer.average.conv_body_first.weight.clone()
+    with torch.no_grad():
+        trainer.generator.conv_body_first.weight.add_(1.0)
+    trainer._update_average(8)  # one half-life
+    assert torch.allclose(trainer.average.conv_body_first.weight, start + 0.5, atol=1e-6)
+
+
+def test_an_exported_run_loads_and_restores_like_the_average(tmp_path: Path) -> None:
+    trainer = RestorationTrainer(tiny_settings(images=4), FACES, tmp_path / "run")
+    trainer.train()
+    assert export_run(tmp_path / "run", tmp_path / "lite.safetensors") == 4
+    checkpoint = load_checkpoint(tmp_path / "lite.safetensors")
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(checkpoint.module(image), trainer.average(image), atol=5e-3)
+    assert checkpoint.contract.input_size == 64
+    with pytest.raises(UsageError, match="no training state"):
+        export_run(tmp_path, tmp_path / "x.safetensors")
+
+
+def test_the_command_trains_resumes_and_exports(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(
+        "images = 4\nbatch = 2\nbf16 = false\n[sizes]\nout_size = 64\nstyle_dim = 8\nprior_channels = [8, 8, 8, 8, 8]\n"
+        "unet_channels = [4, 4, 4, 4, 4]\n"
+    )
+    faces = write_zip(tmp_path / "faces.zip", FACES)
+    arguments = ["restoration", str(faces), "-o", str(tmp_path / "run"), "--recipe", str(recipe)]
+    first = CliRunner().invoke(train_group, [*arguments, "--minutes", "0"])
+    assert first.exit_code == 0 and "2 of 4 images, to be continued" in first.output
+    second = CliRunner().invoke(train_group, arguments)
+    assert second.exit_code == 0 and "4 of 4 images\n" in second.output
+    exported = CliRunner().invoke(train_group, ["export", str(tmp_path / "run"), "-o", str(tmp_path / "n.safetensors")])
+    assert exported.exit_code == 0 and (tmp_path / "n.safetensors").exists()
