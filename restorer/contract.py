@@ -44,4 +44,5 @@ class NetworkContract:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkContract:
         """Rebuild a contract from :meth:`to_dict`'s values (lists become tuples)."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)

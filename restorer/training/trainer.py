@@ -32,7 +32,6 @@ class RestorationTrainer:
         torch.manual_seed(settings.seed)
         self.settings, self.faces, self.run, self.device = settings, faces, run, torch.device(device)
         self.generator = GFPGAN(settings.sizes)
-        _start_at_identity(self.generator)
         self.generator.to(self.device)
         self.average = GFPGAN(settings.sizes).to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
@@ -105,11 +104,12 @@ class RestorationTrainer:
             terms["feature_matching"] = losses.feature_matching(features, wanted).float()
         loss = sum((getattr(factor, name) * term for name, term in terms.items()), output.new_zeros(()))
         self.generator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
         self.generator_optimiser.step()
         self.images += len(output)
         self._update_average(len(output))
+        scores["input_l1"] = losses.weighted_l1(degraded, truth, weight)  # what doing nothing would cost
         return {name: round(float(term.detach()), 5) for name, term in ({"loss": loss} | terms | scores).items()}
 
     def _discriminator_step(self, output: Tensor, truth: Tensor, degraded: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class RestorationTrainer:
             fake, _ = self.discriminator(output, degraded)
         loss = losses.discriminator_logistic(real.float(), fake.float())
         self.discriminator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.discriminator_optimiser.step()
         return loss
 
@@ -185,15 +185,6 @@ class RestorationTrainer:
         for name in ("generator", "average", "discriminator", "generator_optimiser", "discriminator_optimiser"):
             getattr(self, name).load_state_dict(state[name])
         self.images = state["images"]
-
-
-def _start_at_identity(network: GFPGAN) -> None:
-    """Make an untrained residual network return its input, the best start when a run is short."""
-    if not network.sizes.residual:
-        return
-    prior = network.stylegan_decoder
-    for layer in (prior.to_rgb1, *prior.to_rgbs):
-        torch.nn.init.normal_(layer.modulated_conv.weight, std=1e-3)
 
 
 def _channels_last(network: torch.nn.Module) -> None:

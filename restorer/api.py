@@ -1,0 +1,108 @@
+"""The whole of the package behind one class: what the command uses, and what a program may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from restorer.faces import Face
+from restorer.inputs import find_inputs
+from restorer.options import RestoreOptions
+from restorer.outputs import Job, OutputOptions, plan, result_folder
+from restorer.photo import Photo
+from restorer.pipeline import photo as steps
+from restorer.pipeline.networks import Networks, OpenedNetworks
+from restorer.pipeline.stream import Advance, Stream
+from restorer.report import PhotoReport
+from restorer.weights import WeightStore
+
+
+class Restorer:
+    """Restores photographs with one set of options. Networks are opened when first needed, and kept."""
+
+    def __init__(
+        self,
+        options: RestoreOptions | None = None,
+        *,
+        engines: Networks | None = None,
+        store: WeightStore | None = None,
+        notify: Callable[[str], None] | None = None,
+        describe: Callable[[str], None] | None = None,
+        tiles: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Prepare; nothing is opened or downloaded yet.
+
+        Args:
+            options: How to restore; None: the defaults.
+            engines: The networks; None: those the options name.
+            store: Finds and downloads weights; None: one by the options.
+            notify: Gets sentences for the user, such as a fall-back to a bundled network.
+            describe: Gets a line about every network that is opened.
+            tiles: Gets the number of background tiles done, and of all tiles of a photograph.
+        """
+        self.options = options or RestoreOptions()
+        self.networks: Networks = engines or OpenedNetworks(
+            self.options, store=store, notify=notify, describe=describe, tiles=tiles
+        )
+
+    def restore(self, photo: Photo, *, advance: Callable[[int], None] | None = None) -> steps.Restoration:
+        """Restore one photograph.
+
+        Args:
+            photo: From :func:`restorer.read_photo`.
+            advance: Gets the number of faces of every pass through the face network.
+
+        Raises:
+            RestorerError: The class says why; see :mod:`restorer.errors`.
+        """
+        return steps.restore(photo, self.networks, self.options, advance=advance)
+
+    def find_faces(self, photo: Photo) -> list[Face]:
+        """Find the faces of a photograph, from left to right, whichever would be restored."""
+        return list(steps.find_faces(photo, self.networks, steps.Clock()))
+
+    def restore_files(
+        self,
+        names: Iterable[str | Path],
+        outputs: OutputOptions | None = None,
+        *,
+        recursive: bool = False,
+    ) -> Iterator[PhotoReport]:
+        """Restore files and write the results, as the command does.
+
+        Args:
+            names: Files, folders or patterns.
+            outputs: Where and how results are written; None: into the folder ``restored``.
+            recursive: Look into folders within folders.
+
+        Yields:
+            A report per photograph, in the order of the names; a photograph that fails says so in its report.
+
+        Raises:
+            UsageError: Results would clash, or overwrite an input.
+            PhotoError: There is no photograph at all.
+            RestorerError: What makes every further photograph fail, raised after the last report.
+        """
+        outputs = outputs or OutputOptions()
+        inputs = find_inputs(names, recursive=recursive, exclude=result_folder(outputs.output))
+        yield from self.run(plan(inputs, outputs))
+
+    def run(
+        self,
+        jobs: Iterable[Job],
+        *,
+        dry_run: bool = False,
+        stdout: BinaryIO | None = None,
+        advance: Advance | None = None,
+    ) -> Generator[PhotoReport, None, None]:
+        """Work off jobs from :func:`restorer.outputs.plan`; see :meth:`restore_files`.
+
+        Args:
+            jobs: What to read and what to write.
+            dry_run: Only find the faces; write nothing.
+            stdout: Where a result for standard output goes.
+            advance: Told about every pass through the face network.
+        """
+        stream = Stream(self.networks, self.options, stdout=stdout, advance=advance)
+        return stream.run(jobs, dry_run=dry_run)

@@ -1,0 +1,190 @@
+"""The networks of one run, each found and opened when it is first needed, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restorer import runtime
+from restorer.errors import RestorerError, WeightsError
+from restorer.faces import Face
+from restorer.network_values import to_network
+from restorer.options import RestoreOptions
+from restorer.pipeline.detect import Detector
+from restorer.pipeline.mask import Parse
+from restorer.pipeline.restore import FaceRestorer
+from restorer.pipeline.upsample import Background
+from restorer.report import ModelReport
+from restorer.runtime.engine import Engine
+from restorer.weights import Weights, WeightStore
+
+Find = Callable[[NDArray[Any]], list[Face]]
+"""H×W×3 RGB uint8 or uint16 -> faces from left to right."""
+Enlarge = Callable[[NDArray[Any], int, int], NDArray[Any]]
+"""H×W×3 RGB uint8 or uint16, width, height -> the picture at that size."""
+Notify = Callable[[str], None]
+
+
+class Networks(Protocol):
+    """What the pipeline asks for; tests put networks of their own here."""
+
+    def find(self) -> Find:
+        """Return the face detector."""
+        ...
+
+    def face_restorer(self) -> FaceRestorer:
+        """Return the face network."""
+        ...
+
+    def face_model(self) -> ModelReport:
+        """Say which face model it is."""
+        ...
+
+    def parser(self) -> Parse | None:
+        """Return the face parser, or None where its weights are not at hand."""
+        ...
+
+    def background(self) -> Enlarge | None:
+        """Return the background network, or None where the background is enlarged without one."""
+        ...
+
+    def device(self) -> tuple[str | None, str | None]:
+        """Return device and precision of the face network, or of the detector as long as there is no other."""
+        ...
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Return what was mended since the last call (smaller batches, other masks), one sentence each."""
+        ...
+
+
+class OpenedNetworks:
+    """The real networks, by the options of a run."""
+
+    def __init__(
+        self,
+        options: RestoreOptions,
+        *,
+        store: WeightStore | None = None,
+        detector: str = "auto",
+        notify: Notify | None = None,
+        describe: Notify | None = None,
+        tiles: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Prepare; no file is opened yet.
+
+        Args:
+            options: Names of models, device, precision.
+            store: Finds weights; None: one by the options.
+            detector: The detector's name in the table; auto: the best at hand.
+            notify: Gets sentences for the user, such as a fall-back to a bundled network.
+            describe: Gets a line about every network that is opened.
+            tiles: Gets the number of background tiles done, and of all tiles of a photograph.
+        """
+        self._options = options
+        self._store = store or WeightStore(
+            weights_dir=options.weights_dir, offline=options.offline, notify=notify or (lambda _: None)
+        )
+        self._detector, self._tiles = detector, tiles
+        self._describe = describe or (lambda _: None)
+        self._engines: list[Engine] = []
+        self._find: Find | None = None
+        self._restorer: FaceRestorer | None = None
+        self._model: Weights | None = None
+        self._parser: Parse | None = None
+        self._parser_sought = False
+        self._background: Enlarge | None = None
+        self._notices: list[str] = []
+        self._told: list[int] = []
+        self._detector_notice: str | None = None
+
+    def find(self) -> Find:
+        """Return the face detector, opened at the first call.
+
+        Raises:
+            WeightsError: There is none to be had.
+            DeviceError: The device is missing.
+        """
+        if self._find is None:
+            weights = self._store.detector(self._detector)
+            if weights.fallback:
+                self._detector_notice = f"Faces were found by the bundled detector {weights.name}."
+            self._find = Detector(self._open(weights, "detector"), self._options.det_threshold)
+        return self._find
+
+    def face_model(self) -> ModelReport:
+        """Find the face model without opening it; see :meth:`find` for errors."""
+        if self._model is None:
+            self._model = self._store.face_model(self._options.model)
+        return ModelReport(self._model.name, self._model.sha256, self._model.fallback)
+
+    def face_restorer(self) -> FaceRestorer:
+        """Return the face network, opened at the first call; see :meth:`find` for errors."""
+        if self._restorer is None:
+            self.face_model()
+            assert self._model is not None
+            engine = self._open(self._model, "face")
+            if engine.contract.upscale != 1:
+                raise WeightsError(f"{self._model.path} enlarges, so it is no face model: give another --model.")
+            self._restorer = FaceRestorer(engine, batch=self._options.batch)
+        return self._restorer
+
+    def parser(self) -> Parse | None:
+        """Return the face parser if its weights are on disk; see :meth:`find` for errors."""
+        if not self._parser_sought:
+            weights = self._store.parser()
+            self._parser = None if weights is None else _as_parse(self._open(weights, "parser"))
+            self._parser_sought = True
+        return self._parser
+
+    def background(self) -> Enlarge | None:
+        """Return the background network, opened at the first call; see :meth:`find` for errors."""
+        if self._options.bg_upsampler != "none" and self._background is None:
+            engine = self._open(self._store.background(self._options.bg_upsampler), "upsampler")
+            self._background = Background(
+                engine, tile=self._options.tile, notify=self._notices.append, advance=self._tiles
+            )
+        return self._background
+
+    def device(self) -> tuple[str | None, str | None]:
+        """Return device and precision, such as ``cpu`` and ``bf16``."""
+        engine = self._restorer.engine if self._restorer is not None else next(iter(self._engines), None)
+        return (None, None) if engine is None else (engine.device, engine.precision)
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Return what was mended since the last call; the stand-in detector is named every time."""
+        said = [*self._notices, *(self._restorer.notices if self._restorer is not None else [])]
+        self._notices.clear()
+        if self._restorer is not None:
+            self._restorer.notices.clear()
+        fresh = []
+        for number, engine in enumerate(self._engines):
+            fresh += engine.warnings[self._told[number] :]
+            self._told[number] = len(engine.warnings)
+        lasting = [self._detector_notice] if self._detector_notice else []
+        return tuple(dict.fromkeys([*lasting, *said, *fresh]))
+
+    def _open(self, weights: Weights, kind: str) -> Engine:
+        engine = runtime.open_engine(weights, device=self._options.device, precision=self._options.precision)
+        if engine.contract.kind != kind:
+            raise WeightsError(
+                f"{weights.path} holds a network of kind {engine.contract.kind} ({engine.contract.architecture}), "
+                f"where one of kind {kind} is needed."
+            )
+        self._engines.append(engine)
+        self._told.append(0)
+        self._describe(f"{kind}: {weights.name} ({weights.path}, SHA-256 {weights.sha256[:12]}), {engine.describe()}")
+        return engine
+
+
+def _as_parse(engine: Engine) -> Parse:
+    def parse(crop: NDArray[np.float32]) -> NDArray[Any]:
+        scores = engine(to_network(crop[None], engine.contract))[0]
+        if not np.isfinite(scores).all():
+            raise RestorerError("The face parser gave numbers that are not finite: try --precision fp32.")
+        classes: NDArray[Any] = scores[0].argmax(axis=0)
+        return classes
+
+    return parse

@@ -1,0 +1,183 @@
+"""Put restored faces into the enlarged photograph, without a seam and without touching anything else.
+
+Each face is warped into its own box of the canvas only. Where masks overlap, the faces share the pixel in proportion to
+their squared masks, and together cover as much of it as the greatest mask: no face is overwritten, and the order of the
+faces plays no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restorer.errors import RestorerError
+from restorer.faces import RestoredFace
+from restorer.resample import (
+    Matrix,
+    compose,
+    invert,
+    magnification,
+    scaling,
+    shrink_for_warp,
+    square_bounds,
+    to_dtype,
+    warp,
+    warp_mask,
+)
+
+Box = tuple[int, int, int, int]
+
+MASK_STEP = 0.049
+"""Greatest change of a mask from a canvas pixel to its neighbour in the row or column: a face that is 20 levels off
+then meets its surroundings in steps of 1. Masks that change faster, as those of faces a few dozen pixels small, are
+lowered until they do not: full strength is reached about 20 pixels inside a mask's end, so a crop that measures less
+than some 45 pixels in the canvas reaches it nowhere."""
+_BAND = 256
+"""Rows of the canvas blended at a time: bounds the float copies, whatever the number of faces."""
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A restored face ready to be sampled in the canvas."""
+
+    pixels: NDArray[np.float32]
+    canvas_to_pixels: Matrix
+    mask: NDArray[np.float32]
+    """The mask in the canvas, rows and columns of the box."""
+    box: Box
+    """x0, y0, x1, y1 in the canvas, ends exclusive; outside it the mask is 0."""
+
+
+def paste(
+    canvas: NDArray[Any],
+    restored: Sequence[RestoredFace],
+    masks: Sequence[NDArray[np.float32]],
+    *,
+    scale: float | tuple[float, float],
+    strength: float = 1.0,
+) -> NDArray[Any]:
+    """Blend restored faces into a copy of the enlarged photograph.
+
+    Args:
+        canvas: H×W×3 RGB, uint8 or uint16: the photograph enlarged by ``scale``.
+        restored: The faces, with their transforms from photograph to crop.
+        masks: One size×size float32 mask in 0..1 per face, in its crop's pixels.
+        scale: Canvas side divided by photograph side; (x, y) where rounding made them differ.
+        strength: 1 puts the restored faces in, 0 leaves the canvas as it is; between, the result lies that far on the
+            way from the canvas to the full result.
+
+    Returns:
+        A new array of the canvas' dtype. Pixels where no mask reaches are the canvas' to the bit.
+
+    Raises:
+        RestorerError: A restored face holds numbers that are not finite.
+    """
+    result: NDArray[Any] = canvas.copy()
+    if strength == 0 or len(restored) == 0:
+        return result
+    scale_x, scale_y = scale if isinstance(scale, tuple) else (scale, scale)
+    to_photo = invert(scaling(scale_x, scale_y))
+    found = [_place(face, mask, to_photo, canvas.shape) for face, mask in zip(restored, masks, strict=True)]
+    # One order, whichever the caller's, so that even the last bit of the sums is the same.
+    placed = sorted((face for face in found if face is not None), key=lambda face: (face.box, float(face.pixels.sum())))
+    for top in range(0, canvas.shape[0], _BAND):
+        bottom = min(top + _BAND, canvas.shape[0])
+        faces = [face for face in placed if face.box[1] < bottom and face.box[3] > top]
+        for group in _side_by_side(faces):
+            _blend(result, group, top, bottom, strength)
+    return result
+
+
+def _place(
+    face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canvas_shape: tuple[int, ...]
+) -> _Placed | None:
+    """Find a face's box in the canvas and its mask there; None where the mask is 0 everywhere in the canvas."""
+    if not np.isfinite(face.pixels).all():
+        raise RestorerError("a restored face holds numbers that are not finite; try --precision fp32")
+    canvas_to_crop = compose(face.aligned.photo_to_crop, to_photo)
+    crop_to_canvas = invert(canvas_to_crop)
+    # Interpolated, a mask reaches half a crop pixel beyond its square; the zeros past that keep even a mask of ones
+    # from ending in a step.
+    margin = 2 + magnification(crop_to_canvas)
+    x0, y0, x1, y1 = square_bounds(crop_to_canvas, face.pixels.shape[0], margin)
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, canvas_shape[1]), min(y1, canvas_shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return None
+    small, to_small = shrink_for_warp(np.asarray(mask, np.float32), canvas_to_crop, positive=True)
+    in_canvas = warp_mask(small, _from(to_small, x0, y0), x1 - x0, y1 - y0)
+    limited = _limit_steps(np.clip(in_canvas, 0, 1))
+    rows, columns = limited.any(axis=1).nonzero()[0], limited.any(axis=0).nonzero()[0]
+    if len(rows) == 0:
+        return None
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    pixels, canvas_to_pixels = shrink_for_warp(face.pixels, canvas_to_crop)
+    box = (x0 + left, y0 + top, x0 + right, y0 + bottom)
+    return _Placed(pixels, canvas_to_pixels, limited[top:bottom, left:right].copy(), box)
+
+
+def _from(matrix: Matrix, x: int, y: int) -> Matrix:
+    """Return the transform for coordinates counted from (x, y)."""
+    return compose(matrix, np.array([[1.0, 0.0, x], [0.0, 1.0, y]]))
+
+
+def _limit_steps(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lower a mask just so far that no two neighbours in a row or column differ by more than ``MASK_STEP``.
+
+    The greatest such mask below the given one is min over q of mask(q) + step·(|dx| + |dy|), which separates into a
+    running minimum along each axis and direction.
+    """
+    limited = mask
+    for axis in (0, 1):
+        length = mask.shape[axis]
+        slope = (MASK_STEP * np.arange(length, dtype=np.float32)).reshape((-1, 1) if axis == 0 else (1, -1))
+        forward = np.minimum.accumulate(limited - slope, axis=axis) + slope
+        backward = np.flip(np.minimum.accumulate(np.flip(limited + slope, axis), axis=axis), axis) - slope
+        limited = np.minimum(np.minimum(forward, backward), limited)
+    # Adding and taking off the slope leaves rounding errors where the mask was 0.
+    return np.where(mask > 0, np.maximum(limited, 0), 0).astype(np.float32)
+
+
+def _side_by_side(faces: list[_Placed]) -> list[list[_Placed]]:
+    """Group the faces of one band, sorted by their boxes, whose columns overlap directly or through others."""
+    groups: list[list[_Placed]] = []
+    end = 0
+    for face in faces:
+        if groups and face.box[0] < end:
+            groups[-1].append(face)
+            end = max(end, face.box[2])
+        else:
+            groups.append([face])
+            end = face.box[2]
+    return groups
+
+
+def _blend(result: NDArray[Any], faces: list[_Placed], top: int, bottom: int, strength: float) -> None:
+    """Blend a group of faces into the rows top..bottom of the result, in place."""
+    left, right = min(face.box[0] for face in faces), max(face.box[2] for face in faces)
+    top, bottom = max(top, min(face.box[1] for face in faces)), min(bottom, max(face.box[3] for face in faces))
+    area = result[top:bottom, left:right]
+    colours = np.zeros(area.shape, np.float32)
+    shares = np.zeros(area.shape[:2], np.float32)
+    cover = np.zeros(area.shape[:2], np.float32)
+    for face in faces:
+        x0, y0, x1, y1 = face.box
+        y0, y1 = max(y0, top), min(y1, bottom)
+        if y0 >= y1:
+            continue
+        mask = face.mask[y0 - face.box[1] : y1 - face.box[1]]
+        colour = np.clip(warp(face.pixels, _from(face.canvas_to_pixels, x0, y0), x1 - x0, y1 - y0), 0, 255)
+        place = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        share = mask * mask
+        colours[place] += share[..., None] * colour
+        shares[place] += share
+        np.maximum(cover[place], mask, out=cover[place])
+    full_range = np.float32(257 if result.dtype == np.uint16 else 1)
+    before = area.astype(np.float32)
+    colours *= (full_range / np.maximum(shares, np.float32(1e-30)))[..., None]
+    blended = before + (np.float32(strength) * cover)[..., None] * (colours - before)
+    # Where no mask reaches, this writes back the very number that was read.
+    area[...] = to_dtype(blended, result.dtype)

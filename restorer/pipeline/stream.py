@@ -1,0 +1,370 @@
+"""All steps for many photographs: readers, one compute stage that pools faces, writers; memory bounded, order kept.
+
+The caller's thread admits, computes and hands on; threads beside it only read and write. Nothing is ever in flight
+beyond a fixed number of photographs and of pixels. An error travels with its photograph as a value. What concerns every
+photograph (no weights, no device, a full disk) ends the run: the photographs left are reported as not attempted, and
+then the error is raised.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from restorer.errors import PhotoError, RestorerError
+from restorer.faces import RestoredFace
+from restorer.options import RestoreOptions
+from restorer.outputs import Job, make_folder
+from restorer.photo import Photo, fit_format, peek, read_photo, write_photo
+from restorer.pipeline import photo as steps
+from restorer.pipeline.failures import concerns_all, translated
+from restorer.pipeline.networks import Networks
+from restorer.pipeline.select import select
+from restorer.report import PhotoReport, Status
+
+READERS = 2
+WRITERS = 2
+MEGAPIXELS = 160.0
+"""Megapixels in flight, of inputs and results together: about 1.5 GB. A larger photograph goes alone."""
+_POLL = 0.5
+"""Seconds between looks for an interrupt while waiting: on Windows a wait without end cannot be interrupted."""
+
+Advance = Callable[[int, int], None]
+"""Gets the number of faces restored so far, and to be restored, of the photographs under way together."""
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """A photograph being read."""
+
+    job: Job
+    megapixels: float
+    clock: steps.Clock
+    photo: Future[Photo]
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """A photograph in the pool: prepared, or ended already."""
+
+    job: Job
+    megapixels: float
+    prepared: steps.Prepared | None = None
+    report: PhotoReport | None = None
+
+
+@dataclass(frozen=True)
+class _Finishing:
+    """A photograph being written, or ended."""
+
+    megapixels: float
+    report: Future[PhotoReport]
+
+
+class _Stopped(Exception):  # noqa: N818 - no error
+    """Ends a writer's work between two files after an interrupt."""
+
+
+class _Skipped(Exception):  # noqa: N818 - no error
+    """Ends a photograph's way that is not to be gone; the message is the reason."""
+
+
+class Stream:
+    """Takes many photographs all the way."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        options: RestoreOptions,
+        *,
+        readers: int = READERS,
+        writers: int = WRITERS,
+        megapixels: float = MEGAPIXELS,
+        stdout: BinaryIO | None = None,
+        advance: Advance | None = None,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            networks: The networks; called from the caller's thread only.
+            options: How to restore.
+            readers: Threads that read.
+            writers: Threads that enlarge, paste and write.
+            megapixels: Bound of pixels in flight.
+            stdout: Where a result for standard output goes.
+            advance: Told about every pass through the face network.
+        """
+        self._networks, self._options = networks, options
+        self._readers, self._writers, self._megapixels = readers, writers, megapixels
+        self._stdout = stdout
+        self._advance = advance or (lambda done, total: None)
+        self._loading: deque[_Loading] = deque()
+        self._pool: list[_Computed] = []
+        self._finishing: deque[_Finishing] = deque()
+        self._stop = threading.Event()
+        self._fatal: RestorerError | None = None
+
+    def run(self, jobs: Iterable[Job], *, dry_run: bool = False) -> Generator[PhotoReport, None, None]:
+        """Restore photographs and yield their reports in the jobs' order.
+
+        Args:
+            jobs: From :func:`restorer.outputs.plan`.
+            dry_run: Only find the faces; write nothing.
+
+        Raises:
+            UsageError, WeightsError, DeviceError, OutputError: What makes any further photograph fail, raised after
+                the last report.
+        """
+        waiting = deque(jobs)
+        reading = ThreadPoolExecutor(self._readers, "restorer-read")
+        writing = ThreadPoolExecutor(self._writers, "restorer-write")
+        try:
+            while waiting or self._loading or self._pool or self._finishing:
+                self._admit(waiting, reading)
+                if self._loading:
+                    self._compute_next(writing, dry_run)
+                else:
+                    self._flush(writing)
+                yield from self._ended()
+        finally:
+            # Files being written are finished, others are not begun.
+            self._stop.set()
+            reading.shutdown(wait=True, cancel_futures=True)
+            writing.shutdown(wait=True, cancel_futures=True)
+        if self._fatal is not None:
+            raise self._fatal
+
+    # Reading
+
+    def _admit(self, waiting: deque[Job], reading: ThreadPoolExecutor) -> None:
+        """Let readers begin with as many photographs as there are threads and memory for."""
+        while waiting and len(self._loading) <= self._readers:
+            megapixels = self._megapixels_of(waiting[0])
+            under_way: list[_Loading | _Computed | _Finishing] = [*self._loading, *self._pool, *self._finishing]
+            in_flight = sum(item.megapixels for item in under_way)
+            if in_flight and in_flight + megapixels > self._megapixels:
+                return
+            job, clock = waiting.popleft(), steps.Clock()
+            self._loading.append(_Loading(job, megapixels, clock, reading.submit(self._read, job, clock)))
+
+    def _megapixels_of(self, job: Job) -> float:
+        """Return the megapixels of a photograph and its result together, by its header; 0 if it will not be read."""
+        if self._fatal is not None or job.input.error is not None or _skipped(job):
+            return 0.0
+        try:
+            width, height = peek(job.input.source).size
+        except PhotoError:
+            return 0.0  # reading it fails, too
+        return width * height * (1 + self._options.upscale**2) / 1e6
+
+    def _read(self, job: Job, clock: steps.Clock) -> Photo:
+        if job.input.error is not None:
+            raise job.input.error
+        if self._fatal is not None:
+            raise self._fatal
+        if _skipped(job):
+            raise _Skipped("the output exists already")
+        with clock.step("read"):
+            return read_photo(job.input.source, name=job.input.shown)
+
+    # Computing
+
+    def _compute_next(self, writing: ThreadPoolExecutor, dry_run: bool) -> None:
+        """Find the next photograph's faces and put them into the pool; restore the pool once it fills a batch."""
+        loading = self._loading[0]
+        if not loading.photo.done():
+            self._flush(writing)  # rather than wait for the pool to fill
+        _wait_for(loading.photo)
+        self._loading.popleft()
+        self._pool.append(self._prepare(loading, dry_run))
+        faces = self._pooled_faces()
+        if faces == 0 or faces >= self._networks.face_restorer().batch:
+            self._flush(writing)
+
+    def _prepare(self, loading: _Loading, dry_run: bool) -> _Computed:
+        job, clock, photo = loading.job, loading.clock, None
+        try:
+            photo = loading.photo.result()
+            if self._fatal is not None:
+                raise self._fatal
+            if dry_run:
+                return _Computed(job, loading.megapixels, report=self._found(job, photo, clock))
+            prepared = steps.prepare(photo, self._networks, self._options, clock)
+            return _Computed(job, loading.megapixels, prepared)
+        except _Skipped as skipped:
+            report = PhotoReport(job.input.name, Status.SKIPPED, str(skipped), output=job.output_name)
+        except Exception as error:  # whatever ends one photograph must not end the others
+            report = self._failed(job, error, clock, photo)
+        return _Computed(job, loading.megapixels, report=report)
+
+    def _found(self, job: Job, photo: Photo, clock: steps.Clock) -> PhotoReport:
+        """Report a photograph's faces without restoring them."""
+        if self._options.aligned:
+            faces = steps.aligned_face(photo)
+            reasons: list[str | None] = [None]
+        else:
+            faces = steps.find_faces(photo, self._networks, clock)
+            reasons = select(faces, photo.size, self._options)
+        device, precision = self._networks.device()
+        return PhotoReport(
+            job.input.name,
+            Status.SKIPPED,
+            "dry run",
+            size_in=photo.size,
+            faces=steps.face_reports(faces, reasons, restored=False),
+            upscale=self._options.upscale,
+            device=device,
+            precision=precision,
+            seconds=clock.seconds,
+            warnings=(*photo.warnings, *self._networks.take_notices()),
+        )
+
+    def _pooled_faces(self) -> int:
+        return sum(len(item.prepared.aligned) for item in self._pool if item.prepared is not None)
+
+    def _flush(self, writing: ThreadPoolExecutor) -> None:
+        """Restore the pool's faces and hand its photographs on to the writers."""
+        pool, self._pool = self._pool, []
+        faces = self._restore([item.prepared for item in pool if item.prepared is not None])
+        for item in pool:
+            self._finishing.append(_Finishing(item.megapixels, self._hand_on(item, faces, writing)))
+
+    def _restore(self, photos: list[steps.Prepared]) -> dict[int, list[RestoredFace] | Exception]:
+        """Restore the faces of several photographs together; the result is by the photographs' ids."""
+        wanted = [photo for photo in photos if photo.aligned]
+        if not wanted:
+            return {}
+        crops = [crop for photo in wanted for crop in photo.crops()]
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self._advance(done, len(crops))
+
+        clock = steps.Clock()
+        try:
+            with clock.step("restore"):
+                restored = self._networks.face_restorer()(crops, advance=advance)
+        except Exception as error:
+            if len(wanted) == 1:
+                return {id(wanted[0]): error}
+            # Which photograph is to blame shows when each goes alone.
+            return {key: value for photo in wanted for key, value in self._restore([photo]).items()}
+        result: dict[int, list[RestoredFace] | Exception] = {}
+        for photo in wanted:
+            count = len(photo.aligned)
+            photo.clock.add("restore", clock.seconds["restore"] * count / len(crops))
+            result[id(photo)], restored = restored[:count], restored[count:]
+        return result
+
+    def _hand_on(
+        self, item: _Computed, faces: dict[int, list[RestoredFace] | Exception], writing: ThreadPoolExecutor
+    ) -> Future[PhotoReport]:
+        if item.prepared is None:
+            assert item.report is not None
+            return _ended_with(item.report)
+        prepared, job = item.prepared, item.job
+        try:
+            restored = faces.get(id(prepared), [])
+            if isinstance(restored, Exception):
+                raise restored
+            painted = steps.paint(prepared, restored, self._networks, self._options)
+        except Exception as error:
+            return _ended_with(self._failed(job, error, prepared.clock, prepared.photo))
+        return writing.submit(self._finish, job, painted)
+
+    # Writing
+
+    def _finish(self, job: Job, painted: steps.Painted) -> PhotoReport:
+        prepared = painted.prepared
+        try:
+            return self._write(job, steps.finish(painted, self._options), prepared.clock)
+        except _Stopped:
+            raise
+        except Exception as error:
+            return self._failed(job, error, prepared.clock, prepared.photo)
+
+    def _write(self, job: Job, restoration: steps.Restoration, clock: steps.Clock) -> PhotoReport:
+        """Write a photograph's files, itself last: where it lies, everything of it lies."""
+        fitted = restoration.photo if job.format is None else fit_format(restoration.photo, job.format)
+        if job.faces is not None:
+            with clock.step("write"):
+                for number, pair in enumerate(steps.face_pairs(restoration, self._options), 1):
+                    self._put(pair, job.face_path(number), "PNG", None)
+        if job.comparison is not None:
+            with clock.step("compare"):
+                drawn = steps.comparison(restoration, self._options)
+                self._put(drawn, job.comparison, "JPEG", job.quality)
+        with clock.step("write"):
+            self._put(fitted, self._stdout if job.to_stdout else job.output, job.format, job.quality)
+        return replace(
+            restoration.report,
+            input=job.input.name,
+            output=job.output_name,
+            comparison=None if job.comparison is None else str(job.comparison),
+            warnings=tuple(dict.fromkeys((*restoration.report.warnings, *fitted.warnings))),
+        )
+
+    def _put(self, photo: Photo, target: Path | BinaryIO | None, format: str | None, quality: int | None) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        if target is None:
+            return
+        if isinstance(target, Path):
+            make_folder(target.parent)
+        write_photo(photo, target, format=format, quality=quality)
+
+    # Ending
+
+    def _ended(self) -> Iterator[PhotoReport]:
+        """Yield the reports that are due; wait for one where nothing else can go on or too many are under way."""
+        must = not self._loading
+        while self._finishing:
+            first = self._finishing[0].report
+            if not (first.done() or must or len(self._finishing) > self._writers + 1):
+                return
+            _wait_for(first)
+            self._finishing.popleft()
+            must = False
+            yield first.result()
+
+    def _failed(self, job: Job, error: Exception, clock: steps.Clock, photo: Photo | None) -> PhotoReport:
+        error = translated(error)
+        reason = str(error)
+        if error is self._fatal:
+            reason = f"not attempted: {reason}"
+        elif concerns_all(error) and self._fatal is None:
+            self._fatal = error
+        if not isinstance(error, RestorerError):
+            reason = f"a fault of this program ({type(error).__name__}: {error})"
+        return PhotoReport(
+            job.input.name,
+            Status.FAILED,
+            reason,
+            size_in=None if photo is None else photo.size,
+            upscale=self._options.upscale,
+            seconds=clock.seconds,
+            warnings=() if photo is None else photo.warnings,
+            error=error,
+        )
+
+
+def _skipped(job: Job) -> bool:
+    return job.skip_existing and job.output is not None and job.output.exists()
+
+
+def _ended_with(report: PhotoReport) -> Future[PhotoReport]:
+    future: Future[PhotoReport] = Future()
+    future.set_result(report)
+    return future
+
+
+def _wait_for(future: Future[Any]) -> None:
+    while not wait([future], timeout=_POLL).done:
+        pass

@@ -1,0 +1,59 @@
+"""From a weight file to an engine: which library runs it where."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, get_args
+
+from restorer.errors import DeviceError, UsageError
+from restorer.runtime.device import pick_device
+from restorer.runtime.engine import Backend, Engine
+from restorer.runtime.openvino_engine import open_openvino_engine
+from restorer.runtime.openvino_library import openvino_at_hand
+
+if TYPE_CHECKING:
+    from restorer.weights.store import Weights
+
+BACKEND_VARIABLE = "RESTORER_BACKEND"
+"""Environment variable: ``torch`` or ``openvino``, in place of the choice made here."""
+
+
+def open_engine(
+    weights: Weights, *, device: str = "auto", precision: str = "auto", backend: Backend | None = None
+) -> Engine:
+    """Make a network ready to run.
+
+    Args:
+        weights: The weight file; its ``sha256`` names it in the cache of converted networks.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto`` (bf16 where chip and network are good for it, else fp32), ``fp32`` or ``bf16``.
+        backend: The library; None: ``RESTORER_BACKEND``, else OpenVINO on the processor, else torch.
+
+    Raises:
+        UsageError: An unknown device, precision or library.
+        WeightsError: The file is missing, damaged, unsafe or no network that is known here.
+        DeviceError: The device, the precision or the library that was named is not to be had.
+        OutOfMemoryError: The device's memory does not hold the network.
+    """
+    device = pick_device(device)
+    if _pick_backend(backend or os.environ.get(BACKEND_VARIABLE) or None, device) == "openvino":
+        return open_openvino_engine(weights, precision=precision)
+    # torch is imported only from here on
+    from restorer.checkpoints import load_checkpoint
+    from restorer.runtime.torch_engine import open_torch_engine
+
+    return open_torch_engine(load_checkpoint(weights.path), device=device, precision=precision)
+
+
+def _pick_backend(named: str | None, device: str) -> Backend:
+    if named is None:
+        return "openvino" if device == "cpu" and openvino_at_hand() else "torch"
+    if named == "torch":
+        return "torch"
+    if named != "openvino":
+        raise UsageError(f"{BACKEND_VARIABLE} {named} is unknown: choose one of {', '.join(get_args(Backend))}.")
+    if device != "cpu":
+        raise DeviceError(f"OpenVINO runs networks on the processor only, not on {device}: use --device cpu or torch.")
+    if not openvino_at_hand():
+        raise DeviceError("OpenVINO is not installed: install the package openvino, or use torch.")
+    return "openvino"

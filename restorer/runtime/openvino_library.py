@@ -1,0 +1,106 @@
+"""OpenVINO itself: imported without its telemetry, and its conversion of torch networks."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from restorer.errors import DeviceError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import openvino as ov
+
+    from restorer.checkpoints import Checkpoint
+
+_EXAMPLE_SIDE = 128
+"""Side of the image that networks without a fixed size are traced with; a multiple of every network's multiple."""
+
+
+def openvino_at_hand() -> bool:
+    """Tell whether OpenVINO is installed, without importing it."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+@functools.cache
+def cpu_capabilities() -> tuple[str, ...] | None:
+    """Return the processor's arithmetic as OpenVINO names it (``FP32``, ``BF16`` …); None where OpenVINO cannot run."""
+    try:
+        return tuple(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    except (ImportError, RuntimeError):
+        return None
+
+
+def convert(checkpoint: Checkpoint) -> ov.Model:
+    """Convert a network to an OpenVINO model for one sample, with free height and width where it has no fixed size.
+
+    Raises:
+        DeviceError: OpenVINO lacks an operation the network needs.
+    """
+    import torch
+
+    openvino = import_openvino()
+    side = checkpoint.contract.input_size or _EXAMPLE_SIDE
+    free = -1 if checkpoint.contract.input_size is None else side
+    converter = logging.getLogger("openvino.frontend.pytorch.ts_decoder")
+    level = converter.level
+    try:
+        converter.setLevel(logging.CRITICAL)
+        with _telemetry_absent(), warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")  # tracing warns of every Python number it turns into a constant
+            model: ov.Model = openvino.convert_model(
+                checkpoint.module,
+                example_input=torch.zeros(1, 3, side, side),
+                input=[openvino.PartialShape([1, 3, free, free])],
+            )
+            return model
+    except Exception as error:  # the converter raises classes of its own beside RuntimeError
+        raise DeviceError(
+            f"OpenVINO cannot convert {checkpoint.contract.architecture}: RESTORER_BACKEND=torch runs it in torch."
+        ) from error
+    finally:
+        converter.setLevel(level)
+
+
+@functools.cache
+def core() -> ov.Core:
+    """Return this process's one OpenVINO runtime."""
+    runtime: ov.Core = import_openvino().Core()
+    return runtime
+
+
+@functools.cache
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without its telemetry, which would report every conversion to its makers."""
+    with _telemetry_absent(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("openvino")
+
+
+@contextlib.contextmanager
+def _telemetry_absent() -> Iterator[None]:
+    """Make OpenVINO believe that its telemetry is not installed.
+
+    It takes that package as optional and has a stand-in for its absence. Some of its modules ask when it is imported,
+    some when it converts, and all may have asked before, where somebody else imported it first.
+    """
+    package = "openvino_telemetry"
+    loaded = sys.modules.pop(package, None)
+    sys.modules[package] = None  # type: ignore[assignment]  # Python's way to say: not to be imported
+    try:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("openvino.tools.ovc") and hasattr(module, "tm"):
+                setattr(module, "tm", importlib.import_module("openvino.tools.ovc.telemetry_stub"))  # noqa: B010
+        yield
+    finally:
+        del sys.modules[package]
+        if loaded is not None:
+            sys.modules[package] = loaded
