@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from restorer.pipeline.restore import restore_crops
-from restorer.runtime import Engine, open_engine
+from restorer.faces import AlignedFace, Face
+from restorer.pipeline.restore import FaceRestorer
+from restorer.runtime import open_engine
 from restorer.training.dataset import AlignedCrop, load_faces
 from restorer.training.degradations import PRESETS, DegradationSettings, degrade
 from restorer.weights import WeightStore
@@ -58,21 +59,22 @@ def judge(image: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[float]:
     ]
 
 
-def restore(engine: Engine, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def restore(network: FaceRestorer, face: AlignedCrop, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Restore one aligned crop."""
-    (restored,) = restore_crops([image.astype(np.float32)], engine)
-    return np.clip(np.rint(restored), 0, 255).astype(np.uint8)
+    known = Face((0.0, 0.0, *map(float, image.shape[1::-1])), face.points, 1.0)
+    (restored,) = network([AlignedFace(known, image.astype(np.float32), np.eye(2, 3))])
+    return np.clip(np.rint(restored.pixels), 0, 255).astype(np.uint8)
 
 
 def measure(
-    faces: list[AlignedCrop], engine: Engine, settings: DegradationSettings | None, sheet: Path | None
+    faces: list[AlignedCrop], network: FaceRestorer, settings: DegradationSettings | None, sheet: Path | None
 ) -> tuple[list[float], list[float]]:
     """Return the mean figures of input and restored; ``settings`` None: nothing is degraded."""
     before, after = [], []
     for number, face in enumerate(faces):
         rng = np.random.default_rng([0, number])
         degraded = degrade(face.pixels, settings, rng) if settings else face.pixels
-        restored = restore(engine, degraded)
+        restored = restore(network, face, degraded)
         before.append(judge(degraded, face.pixels))
         after.append(judge(restored, face.pixels))
         if sheet:
@@ -93,13 +95,14 @@ def main() -> None:
     faces = load_faces(arguments.faces)[: arguments.count]
     store = WeightStore(offline=True)
     engine = open_engine(store.face_model(arguments.model), device="cpu", precision=arguments.precision)
+    network = FaceRestorer(engine)
     if arguments.sheet:
         arguments.sheet.mkdir(parents=True, exist_ok=True)
     print(f"{len(faces)} faces, {arguments.model}, {engine.backend} {engine.precision}")
     print(f"{'degradation':12}{'':10}{'PSNR':>8}{'SSIM':>8}{'grad':>8}{'edges':>8}")
     for name, settings in {"released": PRESETS["released"], **STRENGTHS, "none": None}.items():
         sheet = arguments.sheet if name == "released" else None
-        for label, figures in zip(("input", "restored"), measure(faces, engine, settings, sheet), strict=True):
+        for label, figures in zip(("input", "restored"), measure(faces, network, settings, sheet), strict=True):
             print(f"{name:12}{label:10}" + "".join(f"{figure:8.3f}" for figure in figures))
 
 

@@ -17,7 +17,7 @@ class NetworkContract:
     """Input and output of one network, NCHW float32 at the engine's boundary."""
 
     architecture: str
-    """Name of the architecture, such as ``gfpgan`` or ``retinaface-mobile0.25``."""
+    """Name of the architecture, such as ``gfpgan`` or ``retinaface-mobilenet0.25``."""
     kind: NetworkKind
     """The pipeline step that uses it."""
     colour_order: Literal["rgb", "bgr"] = "rgb"

@@ -54,7 +54,7 @@ class GFPGANSizes:
     patch: int = 1
     """Side of the square of pixels folded into the channels before the first and after the last layer."""
     residual: bool = False
-    """Add the input and the U-Net's finest image to the output, so that both parts learn corrections."""
+    """Add the input to the output."""
 
     @classmethod
     def official(
@@ -369,16 +369,15 @@ class GFPGAN(nn.Module):
             self.condition_scale.append(_condition(width, changed))
             self.condition_shift.append(_condition(width, changed))
         self.stylegan_decoder = StyleGAN2Prior(sizes)
-        self._initialise()
 
-    def _initialise(self) -> None:
-        """Set an untrained network's weights so that features keep their size from layer to layer.
+    def initialise(self) -> GFPGAN:
+        """Draw new weights for a training run so that features keep their size from layer to layer; return the network.
 
         torch's own default shrinks them sixfold a layer. The transforms start as α ≈ 1 and β as large as the features;
         a residual network starts near the identity, the best place to start from when a run is short.
         """
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.Conv2d) and not name.startswith("toRGB"):
                 nn.init.kaiming_normal_(layer.weight, a=LEAK)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
@@ -388,12 +387,14 @@ class GFPGAN(nn.Module):
             for branch in (block.conv2, block.skip):
                 branch.weight.data.mul_(gain)
         for scale in self.condition_scale:
-            scale[2].weight.data.mul_(0.1)
-            nn.init.ones_(scale[2].bias)
+            last = scale.get_submodule("2")
+            last.get_parameter("weight").data.mul_(0.1)
+            nn.init.ones_(last.get_parameter("bias"))
         if self.sizes.residual:
             prior = self.stylegan_decoder
-            for layer in (*self.toRGB, *(to_rgb.modulated_conv for to_rgb in (prior.to_rgb1, *prior.to_rgbs))):
-                nn.init.normal_(layer.weight, std=1e-3)
+            for to_rgb in (prior.to_rgb1, *prior.to_rgbs):
+                nn.init.normal_(to_rgb.modulated_conv.weight, std=1e-3)
+        return self
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]], list[Tensor]]:
         """Run the U-Net (section 3.2).
@@ -428,21 +429,13 @@ class GFPGAN(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Restore N×3×out_size×out_size RGB in [−1, 1]; the result has the same shape and is not clipped."""
-        codes, conditions, decoded = self.encode(image)
+        codes, conditions, _ = self.encode(image)
         out = self.unfold(self.stylegan_decoder(codes, conditions))
-        return out + self._image_at(-1, decoded[-1], image) if self.sizes.residual else out
+        return out + image if self.sizes.residual else out
 
     def forward_with_pyramid(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Restore and also return the U-Net's image at each scale from 8×8·patch up (pyramid loss, section 3.2)."""
         codes, conditions, decoded = self.encode(image)
         out = self.unfold(self.stylegan_decoder(codes, conditions))
-        pyramid = [self._image_at(scale, features, image) for scale, features in enumerate(decoded)]
-        return (out + pyramid[-1] if self.sizes.residual else out), pyramid
-
-    def _image_at(self, scale: int, features: Tensor, image: Tensor) -> Tensor:
-        """Return the U-Net's image at one scale; a residual network's is a correction of the input."""
-        drawn = self.unfold(self.toRGB[scale](features))
-        if not self.sizes.residual:
-            return drawn
-        shrink = self.sizes.out_size // drawn.shape[-1]
-        return drawn + (F.avg_pool2d(image, shrink) if shrink > 1 else image)
+        pyramid = [self.unfold(layer(features)) for layer, features in zip(self.toRGB, decoded, strict=True)]
+        return (out + image if self.sizes.residual else out), pyramid

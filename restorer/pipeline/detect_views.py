@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,7 +99,7 @@ def close_look(box: FloatArray, size: float, width: int, height: int) -> View:
     return view_of((min(x0, x1 - 1), min(y0, y1 - 1), x1, y1), scale, SMALL)
 
 
-def render(pixels: NDArray[np.generic], view: View) -> NDArray[np.float32]:
+def render(pixels: NDArray[Any], view: View) -> NDArray[np.float32]:
     """Return a view's pixels, height×width×3 RGB float32 in 0..255, from a photograph in uint8, uint16 or float32.
 
     Reduction averages areas, so that nothing aliases however small the view; enlargement is bilinear.

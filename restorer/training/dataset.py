@@ -105,13 +105,14 @@ def component_weight(points: NDArray[np.float32], size: int) -> NDArray[np.float
     eye_distance = float(np.linalg.norm(points[Point.RIGHT_EYE] - points[Point.LEFT_EYE]))
 
     def blob(centre: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-        return np.exp(-((xs - centre[0]) ** 2 + (ys - centre[1]) ** 2) / np.float32(2 * sigma**2))
+        squared = (xs - centre[0]) ** 2 + (ys - centre[1]) ** 2
+        return np.asarray(np.exp(-squared / np.float32(2 * sigma**2)), dtype=np.float32)
 
     mouth = (points[Point.LEFT_MOUTH] + points[Point.RIGHT_MOUTH]) / 2
     weight = 0.5 + blob(points.mean(axis=0), 0.9 * eye_distance)
     for centre, sigma in ((points[Point.LEFT_EYE], 0.25), (points[Point.RIGHT_EYE], 0.25), (mouth, 0.35)):
         weight += 2 * blob(centre, sigma * eye_distance)
-    return (weight / weight.mean()).astype(np.float32)
+    return np.asarray(weight / weight.mean(), dtype=np.float32)
 
 
 def draw_pair(face: AlignedCrop, settings: SampleSettings, rng: np.random.Generator) -> Pair:

@@ -78,7 +78,7 @@ def gaussian_kernel(size: int, sigma: tuple[float, float], angle: float) -> Floa
     steps = np.arange(size) - size // 2
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).astype(np.float64)
     kernel = np.exp(-0.5 * np.einsum("yxi,ij,yxj->yx", grid, inverse, grid))
-    return (kernel / kernel.sum()).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 
 def apply(
@@ -110,7 +110,8 @@ def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"an image of shape {image.shape} cannot be coded as JPEG")
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def degrade(image: NDArray[np.uint8], settings: DegradationSettings, rng: np.random.Generator) -> NDArray[np.uint8]:

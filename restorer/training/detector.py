@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -33,13 +32,10 @@ from restorer.training.detector_network import (
 )
 from restorer.training.detector_sources import Source, load_sources, network_input
 from restorer.training.detector_views import ViewComposer
-from restorer.training.settings import load_recipe
 
 STATE = "state.pt"
 LOG = "log.jsonl"
 LABELS = "labels.npz"
-RECIPE = Path(__file__).with_name("recipes") / "detector-lite.toml"
-"""Recipe of the bundled detector."""
 LOG_STEPS = 50
 """Steps whose mean losses make a line of the log."""
 
@@ -313,51 +309,3 @@ def train_detector(
         notify("  ".join(f"{name} {value:g}" for name, value in row.items()))
 
     return trainer.train(minutes=minutes, report=report)
-
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-@click.command("detector")
-@click.argument("archives", nargs=-1, required=True, type=_FILE)
-@click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--teacher", required=True, type=_FILE, help="RetinaFace weights to learn from.")
-@click.option("--recipe", type=_FILE, help="TOML file of settings.  [default: the bundled detector's]")
-@click.option("--minutes", type=float, default=math.inf, help="Save and end cleanly after so many minutes.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(1), help="Threads on the CPU.  [default: all]")
-@click.option("--export", type=click.Path(path_type=Path), help="Write the averaged network to this .safetensors file.")
-def detector_command(
-    archives: tuple[Path, ...],
-    run: Path,
-    teacher: Path,
-    recipe: Path | None,
-    minutes: float,
-    device: str,
-    threads: int | None,
-    export: Path | None,
-) -> None:
-    """Train a face detector on ARCHIVES, zips of photographs, by distillation from a teacher.
-
-    Continues where it stopped when the run's folder holds a saved state.
-    """
-    if threads:
-        torch.set_num_threads(threads)
-    settings = load_recipe(recipe or RECIPE, DetectorSettings)
-    finished = train_detector(
-        settings,
-        list(archives),
-        teacher,
-        run,
-        device=device,
-        minutes=minutes,
-        notify=lambda line: click.echo(line, err=True),
-    )
-    click.echo(f"{run}: {'finished' if finished else 'to be continued'}", err=True)
-    if export:
-        images = export_detector(run, export, settings)
-        click.echo(f"{export}: {export.stat().st_size / 1e6:.1f} MB after {images} images", err=True)
-
-
-if __name__ == "__main__":
-    detector_command()

@@ -31,7 +31,7 @@ class RestorationTrainer:
     def __init__(self, settings: RestorationSettings, faces: list[AlignedCrop], run: Path, device: str = "cpu") -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.faces, self.run, self.device = settings, faces, run, torch.device(device)
-        self.generator = GFPGAN(settings.sizes)
+        self.generator = GFPGAN(settings.sizes).initialise()
         self.generator.to(self.device)
         self.average = GFPGAN(settings.sizes).to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
@@ -176,6 +176,22 @@ class RestorationTrainer:
             raise OutputError(
                 f"The training state cannot be saved in {self.run} ({error}): free some space and resume."
             ) from error
+
+    def start_from(self, run: Path) -> None:
+        """Begin with the averaged generator and the discriminator of another run, optimisers fresh.
+
+        Raises:
+            UsageError: the folder holds no run, or one of other sizes.
+        """
+        try:
+            state = torch.load(run / STATE, map_location=self.device, weights_only=True)
+        except FileNotFoundError as error:
+            raise UsageError(f"{run} holds no training state ({STATE}): give a run's folder.") from error
+        if state["settings"]["sizes"] != self.state()["settings"]["sizes"]:
+            raise UsageError(f"{run} trains a network of other sizes: give the recipe the same [sizes].")
+        for network in (self.generator, self.average):
+            network.load_state_dict(state["average"])
+        self.discriminator.load_state_dict(state["discriminator"])
 
     def resume(self) -> None:
         """Continue from the saved state; UsageError if it belongs to other settings."""

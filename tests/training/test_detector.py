@@ -16,12 +16,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from restorer.checkpoints import load_checkpoint
+from restorer.cli.train import RECIPES, train_group
 from restorer.errors import OutputError, UsageError, WeightsError
 from restorer.training.detector import (
-    RECIPE,
     DetectorSettings,
     DetectorTrainer,
-    detector_command,
     export_detector,
 )
 from restorer.training.detector_network import (
@@ -69,7 +68,7 @@ def make_trainer(sources, teacher_file, run, **changes) -> DetectorTrainer:
 
 
 def test_the_bundled_recipe_is_complete():
-    settings = load_recipe(RECIPE, DetectorSettings)
+    settings = load_recipe(RECIPES / "detector-lite.toml", DetectorSettings)
     assert settings.images > 0
     assert all(size % 32 == 0 for size in settings.sizes)
 
@@ -248,8 +247,19 @@ def test_the_command_trains_and_exports(teacher_file, tmp_path):
             Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(content, "PNG")
             file.writestr(f"{number}.png", content.getvalue())
     recipe.write_text("images = 4\narea = 8192\nsizes = [64]\nsize_shares = [1.0]\n", encoding="utf-8")
-    arguments = [archive, "-o", tmp_path / "run", "--teacher", teacher_file, "--recipe", recipe, "--export", output]
-    result = CliRunner().invoke(detector_command, [str(argument) for argument in arguments], catch_exceptions=False)
+    arguments = [
+        "detector",
+        archive,
+        "-o",
+        tmp_path / "run",
+        "--teacher",
+        teacher_file,
+        "--recipe",
+        recipe,
+        "--export",
+        output,
+    ]
+    result = CliRunner().invoke(train_group, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "finished" in result.output
     assert load_checkpoint(output).contract.kind == "detector"
