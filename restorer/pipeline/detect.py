@@ -67,12 +67,16 @@ EDGE = 4.0
 """A box nearer than this in network pixels to a tile's inner edge may be cut off there."""
 UPRIGHT_SCORE = 0.998
 """A close look below this score is repeated at quarter turns (median: 1.000 for upright faces, 0.98 for lying ones)."""
+UNSURE_SCORE = 0.5
+"""Candidates that got less at every upright look are no lying faces either: three more looks would be wasted."""
 TURNED_SCORE = 0.998
 """Least score at which a look at a quarter turn counts."""
 TURNED_GAIN = 0.003
 """How much surer than the look without a turn it must be."""
 MAX_CLOSE_LOOKS = 256
 """Most close looks at one photograph, the surest candidates first; a bound for textures that look like crowds."""
+MAX_TURNED = 48
+"""Most candidates that are looked at in quarter turns, the surest first."""
 
 
 class DetectorEngine(Protocol):
@@ -214,7 +218,11 @@ class Detector:
         found, peaks = found[first], peaks[first]
         views = [close_look(box, BEST_SIZE, width, height) for box in found.boxes]
         best = self._closest(pixels, views, found.boxes, turns=0)
-        unsure = [row for row, face in enumerate(best) if face.scores.max(initial=0) < UPRIGHT_SCORE]
+        sure = [face.scores.max(initial=0) for face in best]
+        unsure = [
+            row for row, score in enumerate(sure) if score < UPRIGHT_SCORE and max(score, peaks[row]) >= UNSURE_SCORE
+        ]
+        unsure = unsure[:MAX_TURNED]
         for turns in (1, 2, 3):
             turned = self._closest(pixels, [views[row] for row in unsure], found.boxes[unsure], turns)
             for row, face in zip(unsure, turned, strict=True):

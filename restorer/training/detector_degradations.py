@@ -29,6 +29,17 @@ def grey(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.asarray(luma * tint, np.float32)
 
 
+def colours(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Change saturation (0.2 to 2.2) and turn the hue by up to 25° (about the grey axis)."""
+    angle = np.radians(rng.uniform(-25, 25))
+    axis = np.full(3, 3**-0.5)
+    cross = np.cross(np.eye(3), axis)
+    turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * np.outer(axis, axis)
+    luma = (pixels @ LUMA)[..., None]
+    turned = luma + (pixels - luma) @ turn.astype(np.float32) * np.float32(rng.uniform(0.2, 2.2))
+    return np.asarray(turned, np.float32)
+
+
 def tone(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Change gamma, contrast, brightness and, a little, each channel's gain."""
     curve = 255 * np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.35))
@@ -147,14 +158,15 @@ def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 STEPS: tuple[tuple[Callable[[Pixels, np.random.Generator], Pixels], float], ...] = (
+    (colours, 0.3),
     (grey, 0.3),
     (tone, 0.6),
     (fade, 0.08),
-    (threshold, 0.03),
+    (threshold, 0.05),
     (vignette, 0.08),
     (scratches, 0.06),
     (sharpen, 0.07),
-    (halftone, 0.05),
+    (halftone, 0.1),
     (blur, 0.4),
     (motion, 0.07),
     (resample, 0.2),
