@@ -106,7 +106,9 @@ class PhotoReport:
     """Seconds by step."""
     warnings: tuple[str, ...] = ()
     error: Exception | None = field(default=None, compare=False, repr=False)
-    """What ended a failed photograph; not part of the JSON object."""
+    """What ended a failed photograph, without its traceback; not part of the JSON object."""
+    trace: str | None = field(default=None, compare=False, repr=False)
+    """The error's traceback as Python prints it; not part of the JSON object."""
 
     @property
     def restored_faces(self) -> int:

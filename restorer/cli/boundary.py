@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 
 import click
 
-from restorer.errors import ExitCode, RestorerError
+from restorer.errors import ExitCode, OutputError, RestorerError
 
 VERBOSE = "restorer.verbose"
 """Key in click's ``Context.meta``: true after ``-v``."""
@@ -61,6 +62,7 @@ def boundary(ctx: click.Context) -> Iterator[None]:
 
 def main_of(command: click.Command, name: str) -> NoReturn:
     """Run a command as a process' main program."""
+    _fill_closed_descriptors()
     try:
         command.main(prog_name=name)
     except KeyboardInterrupt:  # outside of any command: while arguments were read
@@ -69,8 +71,9 @@ def main_of(command: click.Command, name: str) -> NoReturn:
 
 
 def say(message: str) -> None:
-    """Write a line to standard error."""
-    click.echo(plain(message), err=True)
+    """Write a line to standard error; see :func:`write_line` for errors."""
+    with _writing("standard error"):
+        click.echo(plain(message), err=True)
 
 
 def plain(text: str) -> str:
@@ -87,7 +90,7 @@ def _end(ctx: click.Context, sentence: str, code: ExitCode, error: BaseException
         if ctx.meta.get(VERBOSE) and isinstance(error, Exception):
             say("".join(traceback.format_exception(error)).rstrip())
         say(f"{ctx.find_root().info_name}: {sentence}")
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputError):
         _silence()
     sys.exit(code)
 
@@ -100,6 +103,17 @@ def _silence() -> None:
             stream.flush()
         with suppress(OSError, ValueError, AttributeError):
             os.dup2(nowhere, stream.fileno())
+
+
+def _fill_closed_descriptors() -> None:
+    """Let standard descriptors that came closed lead nowhere: a photograph's file must not become number 1 or 2."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, so this one
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as long as the process
 
 
 def _handle_sigterm() -> Any:  # noqa: ANN401 - whatever signal.signal returns
@@ -131,12 +145,14 @@ def results() -> Iterator[BinaryIO]:
         os.dup2(2, 1)
         owned = True
     else:
-        stream = cast("BinaryIO", getattr(sys.stdout, "buffer", None) or io.BytesIO())
+        stand_in: Any = _ClosedStream() if sys.stdout is None else io.BytesIO()
+        stream = cast("BinaryIO", getattr(sys.stdout, "buffer", None) or stand_in)
         owned = False
     before, sys.stdout = sys.stdout, sys.stderr
     try:
         yield stream
-        stream.flush()
+        with _writing():
+            stream.flush()
     finally:
         sys.stdout = before
         if owned:
@@ -146,9 +162,42 @@ def results() -> Iterator[BinaryIO]:
 
 
 def write_line(stream: BinaryIO, text: str) -> None:
-    """Write a line of results, at once."""
-    stream.write(text.encode("utf-8", "surrogateescape") + b"\n")
-    stream.flush()
+    """Write a line of results, at once.
+
+    Raises:
+        OutputError: It cannot be written, as on a full disk.
+        BrokenPipeError: Nobody reads any more.
+    """
+    with _writing():
+        stream.write(text.encode("utf-8", "surrogateescape") + b"\n")
+        stream.flush()
+
+
+def print_result(text: object) -> None:
+    """Write a line of results to standard output as it is, for commands in which no library is at work; see above."""
+    with _writing():
+        click.echo(text)
+
+
+@contextmanager
+def _writing(where: str = "standard output") -> Iterator[None]:
+    """Say of what fails inside where it was to go."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"Cannot write to {where}: {error.strerror or error}.") from error
+
+
+class _ClosedStream(io.RawIOBase):
+    """Stands for a standard output that was closed before this process began."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.EBADF, "it is closed")
 
 
 def _is_own_stdout() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -29,7 +28,8 @@ class Talk:
         self.summary = Summary()
         self._photos, self._quiet, self._verbose = photos, quiet, verbose
         self._bar: tqdm[NoReturn] | None = None
-        self._told: list[Exception] = []
+        self._told: set[Exception] = set()
+        self._noted: set[str] = set()
         self._start = time.perf_counter()
 
     def __enter__(self) -> Talk:
@@ -49,6 +49,7 @@ class Talk:
 
     def note(self, sentence: str) -> None:
         """Say something worth knowing, unless the run is quiet."""
+        self._noted.add(sentence)
         if not self._quiet:
             self._line(sentence)
 
@@ -80,13 +81,14 @@ class Talk:
         elif not self._quiet:
             self._line(outcome(report))
             for warning in report.warnings:
-                self._line(f"  {warning}")
+                if warning not in self._noted:
+                    self._line(f"  {warning}")
         if self._bar is not None and self._photos > 1:
             self._bar.update()
 
     def has_told(self, error: Exception) -> bool:
         """Return whether this very error has been shown as a photograph's."""
-        return any(error is told for told in self._told)
+        return error in self._told
 
     def finish(self) -> None:
         """Say how many photographs ended how, and where the time went."""
@@ -94,14 +96,14 @@ class Talk:
             self._line(summary_line(self.summary, time.perf_counter() - self._start))
 
     def _failed(self, report: PhotoReport) -> None:
-        if report.error is not None and self.has_told(report.error):
-            return  # not attempted, for a reason that stands above
         if report.error is not None:
-            self._told.append(report.error)
+            if self.has_told(report.error):
+                return  # not attempted, for a reason that stands above
+            self._told.add(report.error)
         reason = report.reason or "failed"
         self._line(reason if report.input in reason else f"{report.input}: {reason}")
-        if self._verbose and report.error is not None:
-            self._line("".join(traceback.format_exception(report.error)).rstrip())
+        if self._verbose and report.trace is not None:
+            self._line(report.trace)
 
     def _line(self, text: str) -> None:
         if self._bar is None:

@@ -144,7 +144,7 @@ def _inputs(request: Request, outputs: OutputOptions) -> list[Input]:
     if not request.names and files_from is None:
         raise click.UsageError("Name a photograph, a folder, or - for standard input.")
     exclude = None if request.dry_run else result_folder(outputs.output)
-    stdin = sys.stdin.buffer.read() if STDIN in request.names else None
+    stdin = _stdin() if STDIN in request.names else None
     names = request.names
     inputs = find_inputs(names, recursive=request.recursive, exclude=exclude, stdin=stdin) if names else []
     if files_from is not None:
@@ -160,11 +160,21 @@ def _inputs(request: Request, outputs: OutputOptions) -> list[Input]:
 
 def _list(files_from: str) -> bytes:
     if files_from == STDIN:
-        return sys.stdin.buffer.read()
+        return _stdin()
     try:
         return Path(files_from).read_bytes()
     except OSError as error:
         raise PhotoError(f"Cannot read the names in {files_from}: {error.strerror or error}.") from error
+
+
+def _stdin() -> bytes:
+    try:
+        if sys.stdin is not None:
+            return sys.stdin.buffer.read()
+        reason = "it is closed"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise PhotoError(f"Cannot read standard input: {reason}.")
 
 
 def _work(restorer: Restorer, request: Request, jobs: Sequence[Job], talk: Talk, stdout: BinaryIO) -> ExitCode:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from restorer.cli.boundary import print_result
 from restorer.cli.download_bar import DownloadBar
 from restorer.errors import WeightsError
 from restorer.weights import FileState, Weights, WeightStore
@@ -49,12 +50,12 @@ def list_weights(as_json: bool, weights_dir: Path | None) -> None:
     states = [store.state(name) for name in store.table]
     if as_json:
         for state in states:
-            click.echo(json.dumps(_as_json(state)))
+            print_result(json.dumps(_as_json(state)))
         return
     lines = [("NAME", "KIND", "SIZE", "STATE", "LICENCE", "PATH"), *(_as_columns(state) for state in states)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print_result("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     click.echo("* with conditions: see `restorer weights list --json`", err=True)
 
 
@@ -70,7 +71,7 @@ def get_weights(names: tuple[str, ...], all_needed: bool, weights_dir: Path | No
     if not names:
         raise click.UsageError("Name the weight files to get, or give --all-needed.")
     with _store(weights_dir, offline) as store:
-        _each(store, names, lambda name: click.echo(store.get(name).path))
+        _each(store, names, lambda name: print_result(store.get(name).path))
 
 
 @weights_group.command("verify")
@@ -80,7 +81,7 @@ def verify_weights(names: tuple[str, ...], weights_dir: Path | None) -> None:
     """Hash weight files anew and compare; all that are on disk if none is named."""
     with _store(weights_dir, offline=True) as store:
         present = names or tuple(name for name in store.table if store.locate(name) is not None)
-        _each(store, present, lambda name: click.echo(_verified(store.verify(name))))
+        _each(store, present, lambda name: print_result(_verified(store.verify(name))))
 
 
 @weights_group.command("path")
@@ -92,7 +93,7 @@ def weights_path(name: str, weights_dir: Path | None) -> None:
         found = store.find(name)
     if found is None:
         raise WeightsError(f"{name} is not on disk: `restorer weights get {name}` downloads it.")
-    click.echo(found.path)
+    print_result(found.path)
 
 
 @weights_group.command("remove")
@@ -107,7 +108,7 @@ def remove_weights(names: tuple[str, ...], weights_dir: Path | None) -> None:
 def _remove(store: WeightStore, name: str) -> None:
     removed = store.remove(name)
     for path in removed:
-        click.echo(path)
+        print_result(path)
     if not removed:
         click.echo(f"{name} is not on disk", err=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import traceback
 from typing import TypeGuard
 
 from restorer.errors import DeviceError, OutOfMemoryError, OutputError, RestorerError, UsageError, WeightsError
@@ -27,3 +28,21 @@ def concerns_all(error: Exception) -> TypeGuard[RestorerError]:
     if isinstance(error, DeviceError):
         return not isinstance(error, OutOfMemoryError)
     return isinstance(error, UsageError | WeightsError)
+
+
+def detach(error: BaseException) -> str:
+    """Cut an error and its causes off from the places they came through, which hold on to pixels.
+
+    Returns:
+        The traceback as Python prints it.
+    """
+    text = "".join(traceback.format_exception(error)).rstrip()
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        link = waiting.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = None
+            waiting += [link.__cause__, link.__context__]
+    return text

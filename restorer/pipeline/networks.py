@@ -109,8 +109,7 @@ class OpenedNetworks:
         """
         if self._find is None:
             weights = self._store.detector(self._detector)
-            if weights.fallback:
-                self._detector_notice = f"Faces were found by the bundled detector {weights.name}."
+            self._detector_notice = weights.notice
             self._find = Detector(self._open(weights, "detector"), self._options.det_threshold)
         return self._find
 

@@ -22,7 +22,7 @@ from restorer.options import RestoreOptions
 from restorer.outputs import Job, make_folder
 from restorer.photo import Photo, fit_format, peek, read_photo, write_photo
 from restorer.pipeline import photo as steps
-from restorer.pipeline.failures import concerns_all, translated
+from restorer.pipeline.failures import concerns_all, detach, translated
 from restorer.pipeline.networks import Networks
 from restorer.pipeline.select import select
 from restorer.report import PhotoReport, Status
@@ -332,7 +332,10 @@ class Stream:
             _wait_for(first)
             self._finishing.popleft()
             must = False
-            yield first.result()
+            report = first.result()
+            if report.error is not None:  # a caller may keep the reports of thousands of photographs
+                report = replace(report, trace=detach(report.error))
+            yield report
 
     def _failed(self, job: Job, error: Exception, clock: steps.Clock, photo: Photo | None) -> PhotoReport:
         error = translated(error)

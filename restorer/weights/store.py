@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +42,8 @@ class Weights:
     """Why the fall-back."""
     row: WeightFile | None = None
     """Its row in the table; None for a file named by its path."""
+    notice: str | None = None
+    """The sentence with which the user was told of the fall-back."""
 
 
 @dataclass(frozen=True)
@@ -279,8 +281,9 @@ class WeightStore:
             bundled = self.get(fallback)
         except WeightsError as error:
             raise WeightsError(f"{error} Before that: {reason}") from error
-        self._say(f"using the bundled network {fallback} in place of {official[0]}: {reason}")
-        return Weights(fallback, bundled.path, bundled.sha256, fallback=True, reason=reason, row=bundled.row)
+        notice = f"using the bundled network {fallback} in place of {official[0]}: {reason}"
+        self._say(notice)
+        return replace(bundled, fallback=True, reason=reason, notice=notice)
 
     def _say(self, sentence: str) -> None:
         if sentence not in self._notified:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import os
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +248,36 @@ def test_memory_is_bounded_with_slow_writers(album: Path, monkeypatch: pytest.Mo
     alive = most = 0
     run(several, FakeNetworks(no_face), megapixels=0.03)
     assert most <= 3, "each photograph has some 0.01 megapixels, its result as many: one or two fit"
+
+
+def test_reports_of_failures_hold_no_pixels(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[Photo]] = []
+    real_read, real_write = streaming.read_photo, streaming.write_photo
+
+    def read(*args: Any, **keywords: Any) -> Photo:
+        photo = real_read(*args, **keywords)
+        alive.append(weakref.ref(photo))
+        return photo
+
+    def write(photo: Photo, target: Path, **keywords: Any) -> str:
+        if target.name == "5.png":
+            raise ValueError("no luck in another thread")
+        return real_write(photo, target, **keywords)
+
+    def change(batch: Any) -> Any:
+        engine_calls.append(1)
+        if len(engine_calls) <= 4:
+            raise RuntimeError("no luck") if len(engine_calls) % 2 else OutOfMemoryError("full")
+        return batch
+
+    engine_calls: list[int] = []
+    monkeypatch.setattr(streaming, "read_photo", read)
+    monkeypatch.setattr(streaming, "write_photo", write)
+    reports = run(jobs(album), FakeNetworks(engine=FakeEngine(change)))
+    assert [report.status is Status.FAILED for report in reports] == [number in (0, 1, 2, 3, 5) for number in range(8)]
+    gc.collect()
+    assert len(alive) == 8 and not [photo for photo in alive if photo() is not None]
+    assert "in change" in str(reports[0].trace) and "RuntimeError: no luck" in str(reports[0].trace)
 
 
 def test_short_memory_is_told_in_one_sentence(album: Path) -> None:
