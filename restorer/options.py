@@ -36,6 +36,9 @@ class RestoreOptions:
     """Faces whose box is narrower than this many pixels of the input are left alone."""
     max_face: float | None = None
     """Faces whose box is wider than this many pixels of the input are left alone; None: no limit."""
+    colorize: bool = False
+    """Restored faces keep the colours the model paints: in a colour photograph, too, but above all in a black-and-white
+    or toned one. Without it faces keep the photograph's."""
     det_threshold: float = 0.9
     """Least confidence of the detector, 0 to 1."""
     aligned: bool = False

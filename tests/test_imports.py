@@ -20,12 +20,13 @@ FLOORS = (
     ("inputs", "checkpoints"),
     ("outputs", "runtime"),
     ("pipeline", "training"),
+    ("evaluation",),
     ("api",),
     ("cli",),
     ("__init__", "__main__"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-STEPS = ("detect", "select", "align", "restore", "upsample", "mask", "paste", "compare", "overview")
+STEPS = ("detect", "select", "align", "restore", "colour", "upsample", "mask", "paste", "compare", "overview")
 LIGHT = ("errors", "contract", "options", "report", "inputs", "outputs")
 HEAVY = ("torch", "torchvision", "numpy", "cv2", "PIL", "openvino", "facexlib", "spandrel")
 

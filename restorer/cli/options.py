@@ -178,6 +178,12 @@ _OPTIONS = (
         metavar="SCORE",
         help="Least confidence, 0-1, with which a face is found.",
     ),
+    _faces(
+        "--colorize",
+        is_flag=True,
+        default=DEFAULTS.colorize,
+        help="Let faces have the colours the model paints, in black-and-white photographs, too.",
+    ),
     _faces("--aligned", is_flag=True, help="Photographs are square crops of single faces: restore them whole."),
     _networks(
         "--model",

@@ -20,8 +20,9 @@ from restorer.errors import PhotoError
 from restorer.faces import AlignedFace, Face, RestoredFace
 from restorer.options import RestoreOptions
 from restorer.photo import Metadata, Photo, fit_format, with_provenance
-from restorer.photo.colour import from_srgb, to_srgb
+from restorer.photo.colour import to_srgb
 from restorer.pipeline.align import TEMPLATE, TEMPLATE_SIZE, GeometryError, align
+from restorer.pipeline.colour import own_colours
 from restorer.pipeline.compare import compare, face_pair
 from restorer.pipeline.mask import face_mask
 from restorer.pipeline.networks import Networks
@@ -187,7 +188,7 @@ def paint(prepared: Prepared, restored: Sequence[RestoredFace], networks: Networ
             before = len(missed)
             masks.append(face_mask(face.aligned, parse, scale=scale, notify=missed.append))
             drawn.add(MASK_POINTS if parse is None or len(missed) > before else MASK_PARSER)
-        own = _in_own_colours(prepared, restored)
+        own = _in_own_colours(prepared, restored, colorize=options.colorize)
     canvas = None
     if background is not None:
         with clock.step("upsample"):
@@ -204,16 +205,18 @@ def paint(prepared: Prepared, restored: Sequence[RestoredFace], networks: Networ
     )
 
 
-def _in_own_colours(prepared: Prepared, restored: Sequence[RestoredFace]) -> list[RestoredFace]:
+def _in_own_colours(
+    prepared: Prepared, restored: Sequence[RestoredFace], *, colorize: bool = False
+) -> list[RestoredFace]:
+    """Return restored faces in the photograph's profile, and in its colours or tone unless the model's are wanted."""
     if not restored:
         return []
     icc = prepared.photo.metadata.icc
-    tone = tone_of(prepared.photo.pixels)
-    result = []
-    for face, aligned in zip(restored, prepared.aligned, strict=True):
-        pixels = np.clip(from_srgb(face.pixels, icc, np.float32), 0, 255)
-        result.append(RestoredFace(aligned, tone.apply(pixels) if tone else pixels))
-    return result
+    tone = None if colorize else tone_of(prepared.photo.pixels)
+    return [
+        RestoredFace(aligned, own_colours(face.pixels, aligned.crop, icc, tone, keep=not colorize))
+        for face, aligned in zip(restored, prepared.aligned, strict=True)
+    ]
 
 
 def finish(painted: Painted, options: RestoreOptions) -> Restoration:

@@ -134,7 +134,7 @@ def test_black_and_white_stays_so() -> None:
     result = restore(smooth(160, 160, grey=True), FakeNetworks(engine=FakeEngine(red)))
     pixels = result.photo.pixels
     assert np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2])
-    coloured = restore(smooth(160, 160), FakeNetworks(engine=FakeEngine(red))).photo.pixels
+    coloured = restore(smooth(160, 160), FakeNetworks(engine=FakeEngine(red)), colorize=True).photo.pixels
     assert coloured[160, 160, 0] > smooth(160, 160).pixels[80, 80, 0] + 20
 
 
@@ -176,7 +176,7 @@ def test_transparency_is_enlarged() -> None:
 
 def test_aligned_faces_are_restored_whole() -> None:
     photo = smooth(SIZE, SIZE)
-    result = restore(photo, aligned=True, upscale=1)
+    result = restore(photo, aligned=True, upscale=1, colorize=True)
     assert np.abs(result.photo.pixels.astype(float) - photo.pixels - 25.5).max() <= 1
     assert result.report.faces[0].restored and result.report.mask is None
     half = restore(photo, aligned=True, upscale=2, strength=0.5)
@@ -242,7 +242,7 @@ def test_result_is_the_same_twice() -> None:
 
 
 def test_comparison_and_pairs() -> None:
-    options = RestoreOptions(disclose="caption")
+    options = RestoreOptions(disclose="caption", colorize=True)
     result = Restorer(options, engines=FakeNetworks(engine=FakeEngine(brighter))).restore(smooth(200, 200))
     captioned, bare = steps.comparison(result, options), steps.comparison(result, RestoreOptions())
     assert captioned.size[0] > 2 * 400 and captioned.size[1] > bare.size[1]
