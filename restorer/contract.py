@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-NetworkKind = Literal["face", "detector", "parser", "upsampler"]
+NetworkKind = Literal["face", "detector", "parser", "upsampler", "identity"]
 Precision = Literal["fp32", "bf16"]
 
 

@@ -106,6 +106,23 @@ def _bisenet(state: StateDict, config: dict[str, Any]) -> Checkpoint:
     return Checkpoint(FirstOutput(module), contract)
 
 
+def _is_arcface(state: StateDict) -> bool:
+    return (
+        "input_layer.0.weight" in state
+        and "output_layer.3.weight" in state
+        and "body.0.res_layer.5.fc1.weight" in state
+    )
+
+
+def _arcface(state: StateDict, config: dict[str, Any]) -> Checkpoint:
+    from facexlib.recognition.arcface_arch import Backbone
+
+    module = Backbone(num_layers=50, drop_ratio=0.6, mode="ir_se")
+    module.load_state_dict(state, strict=True)
+    contract = NetworkContract("arcface-ir-se50", "identity", mean=(127.5,) * 3, scale=1 / 127.5, input_size=112)
+    return Checkpoint(module, contract)
+
+
 def _is_rrdb(state: StateDict) -> bool:
     from spandrel.architectures.ESRGAN import ESRGANArch
 
@@ -147,6 +164,7 @@ ARCHITECTURES: tuple[tuple[Recognise, Build], ...] = (
     (_is_gfpgan, _gfpgan),
     (_is_retinaface, _retinaface),
     (_is_bisenet, _bisenet),
+    (_is_arcface, _arcface),
     (_is_rrdb, _rrdb),
     (_is_compact, _compact),
 )

@@ -29,7 +29,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Returns:
         The network. A face network maps N×3×S×S images to the same; a detector gives box regressions N×A×4, class
-        probabilities N×A×2 and landmark regressions N×A×10; a parser gives N×19×S×S logits; an upsampler an image.
+        probabilities N×A×2 and landmark regressions N×A×10; a parser gives N×19×S×S logits; an identity network unit
+        vectors N×512; an upsampler an image.
 
     Raises:
         WeightsError: The file is missing, damaged, unsafe, or none of the supported architectures.

@@ -22,8 +22,8 @@ from restorer.errors import WeightsError
 StateDict = dict[str, Tensor]
 
 SUPPORTED = (
-    "GFP-GAN (clean: 1.2, 1.3, 1.4), RetinaFace (ResNet-50, MobileNet-0.25), BiSeNet (19 classes) and Real-ESRGAN "
-    "(RRDB, compact)"
+    "GFP-GAN (clean: 1.2, 1.3, 1.4), RetinaFace (ResNet-50, MobileNet-0.25), BiSeNet (19 classes), ArcFace (IR-SE-50) "
+    "and Real-ESRGAN (RRDB, compact)"
 )
 """The architectures, as messages name them."""
 
