@@ -23,6 +23,8 @@ Pixels = NDArray[Any]
 _POINT = np.array([0, 0, 1, 0, 0], np.float32)
 _SLOPE = np.array([1, -8, 0, 8, -1], np.float32) / 12
 """Fourth-order central difference."""
+_KERNEL_MARGIN = 4.0
+"""Pixels that interpolation needs beyond an outline (half of Lanczos' 8), at scale 1."""
 _SHRINK_BELOW = 0.9
 """Warps that reduce less than this alias only in the last tenth of the band, less than a second filter would blur."""
 
@@ -169,6 +171,45 @@ def warp(source: NDArray[np.float32], target_to_source: Matrix, width: int, heig
     for row, gradient in zip(to_target, gradients, strict=True):
         warped += (row[0] * missing[0] + row[1] * missing[1])[..., None] * gradient
     return warped[2:-2, 2:-2]
+
+
+def cut_square(pixels: Pixels, square_to_source: Matrix, size: int) -> NDArray[np.float32] | None:
+    """Cut a turned and scaled square out of a picture.
+
+    Only the square's own region is read. Where it reaches beyond the picture, the picture is mirrored; where it is
+    smaller than its region, the region is reduced without aliasing.
+
+    Args:
+        pixels: H×W×3, uint8, uint16 or float32 (0..255).
+        square_to_source: Maps the square's pixel centres to the picture's.
+        size: Side of the square.
+
+    Returns:
+        Size×size×3 float32 in 0..255; None where the square lies outside of the picture.
+    """
+    reach = max(1.0, magnification(square_to_source))
+    x0, y0, x1, y1 = square_bounds(square_to_source, size, _KERNEL_MARGIN * reach)
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, pixels.shape[1]), min(y1, pixels.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return None
+    region = pixels[y0:y1, x0:x1]
+    into_region = square_to_source - np.array([[0, 0, x0], [0, 0, y0]])
+    # A region many times the square's size is first averaged in its own dtype: a float copy of it might not fit in
+    # memory. Half the final reduction keeps the averaging's fall-off above the square's band.
+    factor = int(reach / 2)
+    if factor >= 2:
+        width, height = max(1, round((x1 - x0) / factor)), max(1, round((y1 - y0) / factor))
+        region = cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
+        into_region = compose(scaling(width / (x1 - x0), height / (y1 - y0)), into_region)
+    shrunk, to_shrunk = shrink_for_warp(to_float(region), into_region)
+    square: NDArray[np.float32] = np.clip(warp(shrunk, to_shrunk, size, size), 0, 255)
+    return square
+
+
+def to_float(pixels: Pixels) -> NDArray[np.float32]:
+    """Return a float32 copy in 0..255 (65535 / 257 = 255)."""
+    values = pixels.astype(np.float32)
+    return values / np.float32(257) if pixels.dtype == np.uint16 else values
 
 
 def warp_mask(mask: NDArray[np.float32], target_to_mask: Matrix, width: int, height: int) -> NDArray[np.float32]:

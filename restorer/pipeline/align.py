@@ -5,23 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from restorer.errors import RestorerError
 from restorer.faces import AlignedFace, Face
-from restorer.resample import (
-    Matrix,
-    compose,
-    invert,
-    magnification,
-    scaling,
-    shrink_for_warp,
-    square_bounds,
-    transform,
-    warp,
-)
+from restorer.resample import Matrix, cut_square, invert, scaling, transform
 
 TEMPLATE_SIZE = 512
 TEMPLATE: NDArray[np.float64] = np.array(
@@ -41,8 +30,6 @@ _LEAST_SPREAD = 1.0
 _LEAST_LIKENESS = 0.4
 """Correlation with the template after the best similarity: a frontal face has 1, a full profile about 0.7, a mirrored
 or jumbled set of points 0.1."""
-_KERNEL_MARGIN = 4.0
-"""Pixels of the photograph that interpolation needs beyond the crop's outline (half of Lanczos' 8), at scale 1."""
 
 
 class GeometryError(RestorerError, ValueError):
@@ -106,33 +93,7 @@ def align(pixels: NDArray[Any], face: Face, size: int = TEMPLATE_SIZE) -> Aligne
         GeometryError: The points allow no sensible crop (see :func:`similarity`), or lie outside the photograph.
     """
     photo_to_crop = similarity(face.landmarks, template(size))
-    crop_to_photo = invert(photo_to_crop)
-    region, crop_to_region = _cut(pixels, crop_to_photo, size)
-    shrunk, crop_to_shrunk = shrink_for_warp(_to_float(region), crop_to_region)
-    crop = np.clip(warp(shrunk, crop_to_shrunk, size, size), 0, 255)
-    return AlignedFace(face=face, crop=crop, photo_to_crop=photo_to_crop)
-
-
-def _cut(pixels: NDArray[Any], crop_to_photo: Matrix, size: int) -> tuple[NDArray[Any], Matrix]:
-    """Return the part of the photograph a crop needs, and the crop's transform into that part."""
-    reach = max(1.0, magnification(crop_to_photo))
-    x0, y0, x1, y1 = square_bounds(crop_to_photo, size, _KERNEL_MARGIN * reach)
-    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, pixels.shape[1]), min(y1, pixels.shape[0])
-    if x0 >= x1 or y0 >= y1:
+    crop = cut_square(pixels, invert(photo_to_crop), size)
+    if crop is None:
         raise GeometryError("the face's five points lie outside the photograph, so it cannot be aligned")
-    region = pixels[y0:y1, x0:x1]
-    into_region = crop_to_photo - np.array([[0, 0, x0], [0, 0, y0]])
-    # A face many times the crop's size is first averaged in its own dtype: a float copy of it might not fit in memory.
-    # Half the final reduction keeps the averaging's fall-off above the crop's band.
-    factor = int(reach / 2)
-    if factor < 2:
-        return region, into_region
-    width, height = max(1, round((x1 - x0) / factor)), max(1, round((y1 - y0) / factor))
-    averaged = cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
-    return averaged, compose(scaling(width / (x1 - x0), height / (y1 - y0)), into_region)
-
-
-def _to_float(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return a float32 copy in 0..255 (65535 / 257 = 255)."""
-    values = pixels.astype(np.float32)
-    return values / np.float32(257) if pixels.dtype == np.uint16 else values
+    return AlignedFace(face=face, crop=crop, photo_to_crop=photo_to_crop)

@@ -1,6 +1,7 @@
 """Put restored faces into the enlarged photograph, without a seam and without touching anything else.
 
-Each face is warped into its own box of the canvas only. Where masks overlap, the faces share the pixel in proportion to
+Each face is warped into its own box of the canvas only. A face larger there than its crop cannot hold all the detail that
+the canvas shows around it; what the canvas has above the crop's band is added to the restored face. Where masks overlap, the faces share the pixel in proportion to
 their squared masks, and together cover as much of it as the greatest mask: no face is overwritten, and the order of the
 faces plays no part.
 """
@@ -19,6 +20,7 @@ from restorer.faces import RestoredFace
 from restorer.resample import (
     Matrix,
     compose,
+    cut_square,
     invert,
     magnification,
     scaling,
@@ -46,10 +48,22 @@ class _Placed:
 
     pixels: NDArray[np.float32]
     canvas_to_pixels: Matrix
+    held: NDArray[np.float32] | None
+    """What a crop can hold of the canvas here, in the crop's pixels; None where the crop is as fine as the canvas."""
+    canvas_to_crop: Matrix
     mask: NDArray[np.float32]
     """The mask in the canvas, rows and columns of the box."""
     box: Box
     """x0, y0, x1, y1 in the canvas, ends exclusive; outside it the mask is 0."""
+
+    def colours(self, canvas: NDArray[np.float32], window: Box) -> NDArray[np.float32]:
+        """Return the face's pixels for a window of the canvas; ``canvas`` are the canvas' own there, 0..255."""
+        x0, y0, x1, y1 = window
+        size = x1 - x0, y1 - y0
+        colours = warp(self.pixels, _from(self.canvas_to_pixels, x0, y0), *size)
+        if self.held is not None:
+            colours += canvas - warp(self.held, _from(self.canvas_to_crop, x0, y0), *size)
+        return np.clip(colours, 0, 255)
 
 
 def paste(
@@ -81,7 +95,7 @@ def paste(
         return result
     scale_x, scale_y = scale if isinstance(scale, tuple) else (scale, scale)
     to_photo = invert(scaling(scale_x, scale_y))
-    found = [_place(face, mask, to_photo, canvas.shape) for face, mask in zip(restored, masks, strict=True)]
+    found = [_place(face, mask, to_photo, canvas) for face, mask in zip(restored, masks, strict=True)]
     # One order, whichever the caller's, so that even the last bit of the sums is the same.
     placed = sorted((face for face in found if face is not None), key=lambda face: (face.box, float(face.pixels.sum())))
     for top in range(0, canvas.shape[0], _BAND):
@@ -92,9 +106,7 @@ def paste(
     return result
 
 
-def _place(
-    face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canvas_shape: tuple[int, ...]
-) -> _Placed | None:
+def _place(face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canvas: NDArray[Any]) -> _Placed | None:
     """Find a face's box in the canvas and its mask there; None where the mask is 0 everywhere in the canvas."""
     if not np.isfinite(face.pixels).all():
         raise RestorerError("a restored face holds numbers that are not finite; try --precision fp32")
@@ -104,7 +116,7 @@ def _place(
     # from ending in a step.
     margin = 2 + magnification(crop_to_canvas)
     x0, y0, x1, y1 = square_bounds(crop_to_canvas, face.pixels.shape[0], margin)
-    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, canvas_shape[1]), min(y1, canvas_shape[0])
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, canvas.shape[1]), min(y1, canvas.shape[0])
     if x0 >= x1 or y0 >= y1:
         return None
     small, to_small = shrink_for_warp(np.asarray(mask, np.float32), canvas_to_crop, positive=True)
@@ -116,7 +128,9 @@ def _place(
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     pixels, canvas_to_pixels = shrink_for_warp(face.pixels, canvas_to_crop)
     box = (x0 + left, y0 + top, x0 + right, y0 + bottom)
-    return _Placed(pixels, canvas_to_pixels, limited[top:bottom, left:right].copy(), box)
+    finer = magnification(crop_to_canvas) > 1
+    held = cut_square(canvas, crop_to_canvas, face.pixels.shape[0]) if finer else None
+    return _Placed(pixels, canvas_to_pixels, held, canvas_to_crop, limited[top:bottom, left:right].copy(), box)
 
 
 def _from(matrix: Matrix, x: int, y: int) -> Matrix:
@@ -160,6 +174,8 @@ def _blend(result: NDArray[Any], faces: list[_Placed], top: int, bottom: int, st
     left, right = min(face.box[0] for face in faces), max(face.box[2] for face in faces)
     top, bottom = max(top, min(face.box[1] for face in faces)), min(bottom, max(face.box[3] for face in faces))
     area = result[top:bottom, left:right]
+    full_range = np.float32(257 if result.dtype == np.uint16 else 1)
+    before = area.astype(np.float32) / full_range
     colours = np.zeros(area.shape, np.float32)
     shares = np.zeros(area.shape[:2], np.float32)
     cover = np.zeros(area.shape[:2], np.float32)
@@ -169,14 +185,12 @@ def _blend(result: NDArray[Any], faces: list[_Placed], top: int, bottom: int, st
         if y0 >= y1:
             continue
         mask = face.mask[y0 - face.box[1] : y1 - face.box[1]]
-        colour = np.clip(warp(face.pixels, _from(face.canvas_to_pixels, x0, y0), x1 - x0, y1 - y0), 0, 255)
         place = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         share = mask * mask
-        colours[place] += share[..., None] * colour
+        colours[place] += share[..., None] * face.colours(before[place], (x0, y0, x1, y1))
         shares[place] += share
         np.maximum(cover[place], mask, out=cover[place])
-    full_range = np.float32(257 if result.dtype == np.uint16 else 1)
-    before = area.astype(np.float32)
+    before *= full_range
     colours *= (full_range / np.maximum(shares, np.float32(1e-30)))[..., None]
     blended = before + (np.float32(strength) * cover)[..., None] * (colours - before)
     # Where no mask reaches, this writes back the very number that was read.

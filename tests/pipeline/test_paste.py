@@ -277,3 +277,17 @@ def test_one_mask_per_face():
     face = restored(photo, face_at((100, 100), 1.0, 0, SIZE))
     with pytest.raises(ValueError):
         paste(photo, [face], [FULL, FULL], scale=1.0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("scale", "upscale"), [(0.4, 1.0), (0.1, 1.0), (0.7, 2.0)])
+def test_a_face_larger_than_its_crop_keeps_the_photographs_finest_detail(dtype, scale, upscale):
+    photo = noise((700, 700, 3), seed=4, dtype=dtype)
+    canvas = enlarge(photo, upscale)
+    face = restored(photo, face_at((350, 350), scale, 10, SIZE))
+    result = paste(canvas, [face], [FRAMED], scale=upscale)
+    off = (result.astype(np.float64) - canvas)[200:-200, 200:-200]
+    # Plain noise is nearly all detail: without it the difference is that of the canvas from grey.
+    assert off.std() < 0.12 * canvas.astype(np.float64).std()
+    changed = paste(canvas, [restored(photo, face_at((350, 350), scale, 10, SIZE), inverted)], [FRAMED], scale=upscale)
+    assert np.abs(changed.astype(np.float64) - canvas).mean() > 2 * np.abs(off).mean()
