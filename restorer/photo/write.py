@@ -30,6 +30,8 @@ _TIFF_LZW, _TIFF_HORIZONTAL = 5, 2
 # HEIF: a quarter for 17 %.
 _PNG_LEVEL, _DEEP_PNG_LEVEL, _AVIF_SPEED, _HEIF_PRESET = 4, 1, 9, "ultrafast"
 _GREY_PROFILE = b"GRAY"
+_STEM_BYTES = 200
+"""What a temporary name takes of the real one: with its additions it then fits the usual limit of 255 bytes."""
 
 
 def write_photo(photo: Photo, target: Path | BinaryIO, *, format: str | None = None, quality: int | None = None) -> str:
@@ -239,8 +241,9 @@ def write_bytes(data: bytes, target: Path | BinaryIO) -> None:
 
 
 def _replace(data: bytes, target: Path) -> None:
-    # Cut so that a long name with the additions still fits the usual limit of 255 bytes.
-    stem = target.name.encode()[:200].decode(errors="ignore")
+    stem = target.name
+    while len(os.fsencode(stem)) > _STEM_BYTES:  # by characters, none of which may be cut in two
+        stem = stem[:-1]
     temporary = target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
     # Mode 0666 less the umask, as for any new file (tempfile's are private).
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

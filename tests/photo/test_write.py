@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import struct
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -352,6 +353,15 @@ def test_long_names_and_other_scripts(tmp_path: Path) -> None:
     for stem in ("a" * 251, "ä" * 125, "祖母"):
         write_photo(PHOTO, tmp_path / f"{stem}.png")
         assert read_photo(tmp_path / f"{stem}.png").size == PHOTO.size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux, text elsewhere")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    for name in (b"old scan \xff\xfe.png", b"\xe4" * 250 + b".png"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        write_photo(PHOTO, path)
+        assert read_photo(path).size == PHOTO.size
+        assert name in os.listdir(os.fsencode(tmp_path))  # noqa: PTH208 - names as bytes
 
 
 def test_broken_pipe() -> None:

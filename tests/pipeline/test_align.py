@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from skimage.transform import SimilarityTransform
+from skimage.transform import estimate_transform
 
 from restorer.errors import RestorerError
 from restorer.faces import Face
@@ -34,7 +34,7 @@ def test_fit_equals_skimage_umeyama(seed):
     points = TEMPLATE * rng.uniform(0.1, 3) + rng.normal(0, 20, (5, 2)) + rng.uniform(-500, 500, 2)
     fitted = similarity(points, TEMPLATE)
     assert fitted.dtype == np.float64 and fitted.shape == (2, 3)
-    reference = SimilarityTransform.from_estimate(points, TEMPLATE)
+    reference = estimate_transform("similarity", points, TEMPLATE)
     np.testing.assert_allclose(fitted, reference.params[:2], rtol=1e-9, atol=1e-9)
 
 
