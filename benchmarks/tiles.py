@@ -1,9 +1,9 @@
 """Measure how far a tile's result differs from the whole picture's, by the distance from where the tile was cut.
 
-The networks have the shapes of Real-ESRGAN's x2plus and x4plus and random weights, so no file is needed: once as torch
-draws them, once with the dense blocks' weights made larger, so that far more than in the first comes from afar. A
-picture and its right part alone go through each; the differences are in levels of 255, after the result was brought to
-a standard deviation of 50 levels, about that of a photograph.
+The networks have the shapes of Real-ESRGAN's x2plus, x4plus and general-x4v3 and random weights, so no file is needed:
+once as torch draws them, then with the inner layers' weights made larger, so that far more comes from afar. A picture
+and its right part alone go through each; the differences are in levels of 255, after the result was brought to a
+standard deviation of 50 levels, about that of a photograph.
 
     python benchmarks/tiles.py
 """
@@ -17,21 +17,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage import data
+from spandrel.architectures.Compact import Compact
 from spandrel.architectures.ESRGAN import ESRGAN
 
 DISTANCES = (0, 2, 4, 8, 12, 16, 20, 24, 32)
 """In pixels of the photograph."""
+NETWORKS = ("x2plus", "x4plus", "general-x4v3")
+INNER = ("RDB", "body.")
+"""Parts of the names of the layers that are made stronger."""
 
 
 def network(name: str, strength: float) -> tuple[torch.nn.Module, int]:
     """Return a network with random weights, and its factor."""
     torch.manual_seed(0)
     shuffle = 2 if name == "x2plus" else None
-    module = ESRGAN(in_nc=12 if shuffle else 3, scale=4, shuffle_factor=shuffle).eval()
+    if name == "general-x4v3":
+        module: torch.nn.Module = Compact(num_feat=64, num_conv=32, upscale=4, act_type="prelu")
+    else:
+        module = ESRGAN(in_nc=12 if shuffle else 3, scale=4, shuffle_factor=shuffle)
     for key, value in module.named_parameters():
-        if "RDB" in key and key.endswith("weight"):
+        if any(part in key for part in INNER) and value.dim() == 4:
             value.data *= strength
-    return module, 4 // (shuffle or 1)
+    return module.eval(), 4 // (shuffle or 1)
 
 
 def differences(module: torch.nn.Module, factor: int, picture: NDArray[np.uint8], cut: int) -> NDArray[np.float64]:
@@ -52,11 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=64, help="height of the picture")
     parser.add_argument("--columns", type=int, default=160, help="width of the picture, cut in its middle")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="only this one; may be repeated")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     photo = data.astronaut()[80 : 80 + arguments.rows, 140 : 140 + arguments.columns]
-    print("network  weights  context  greatest difference beyond it  99.9 %  (levels of 255)")
-    for name in ("x2plus", "x4plus"):
+    print("network      weights  context  greatest difference beyond it  99.9 %  (levels of 255)")
+    for name in arguments.network or NETWORKS:
         for strength in (1.0, 2.0, 3.0):
             start = time.perf_counter()
             module, factor = network(name, strength)
@@ -64,7 +72,7 @@ def main() -> None:
             for distance in DISTANCES:
                 beyond = by_distance[distance:]
                 quantile = float(np.quantile(beyond, 0.999))
-                print(f"{name:8} × {strength:3.1f}    {distance:7d}  {beyond.max():29.4f}  {quantile:.4f}")
+                print(f"{name:12} × {strength:3.1f}    {distance:7d}  {beyond.max():29.4f}  {quantile:.4f}")
             print(f"         ({time.perf_counter() - start:.0f} s)")
 
 

@@ -32,9 +32,9 @@ Advance = Callable[[int, int], None]
 CONTEXT = 16
 """Pixels of the photograph at each inner side of a tile that inform the network and are then thrown away; a fifth of
 the tile where that is less. Measured by benchmarks/tiles.py in levels of 255, greatest difference from the whole
-picture: with Real-ESRGAN's shapes and torch's random weights x4plus is off by 0.0007 at 8 pixels, x2plus by 1.7 at 8,
-0.06 at 12 and 0.002 at 16. With dense blocks twice as strong x4plus is off by 0.07 at 8 and 0.0005 at 12, x2plus by 8
-at 8, 1.0 at 12 and 0.16 at 16."""
+picture, by the pixels of context: with Real-ESRGAN's shapes and torch's random weights x4plus is off by 0.0007 at 8,
+general-x4v3 by 0.0001 at 8, x2plus by 1.7 at 8, 0.06 at 12 and 0.002 at 16. With inner layers twice as strong x4plus is
+off by 0.07 at 8 and 0.0005 at 12, general-x4v3 by 0.3 at 8 and 0.03 at 16, x2plus by 8 at 8, 1.0 at 12, 0.16 at 16."""
 EDGE = 16
 """Pixels of mirror image around the photograph, so that the network's own zeros beyond its input stay outside."""
 BLEND = 8
