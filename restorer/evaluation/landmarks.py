@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restorer.errors import DownloadError
-from restorer.evaluation.metric import Judge, Metric, Pixels, Tools, Unavailable
+from restorer.evaluation.metric import Judge, Metric, Pixels, Tools
 from restorer.faces import Face
 
 THRESHOLD = 0.5
@@ -41,11 +40,10 @@ def open_landmarks(tools: Tools) -> Judge:
     from restorer.options import RestoreOptions
     from restorer.pipeline.networks import OpenedNetworks
 
+    weights = tools.detector_weights()
     options = RestoreOptions(det_threshold=THRESHOLD, device=tools.device, offline=tools.offline)
-    try:
-        return judge_of(OpenedNetworks(options, store=tools.store, detector=tools.detector).find())
-    except DownloadError as error:
-        raise Unavailable(str(error).rstrip("."), error) from error
+    named = weights.name if weights.row is not None else str(weights.path)
+    return judge_of(OpenedNetworks(options, store=tools.store, detector=named).find())
 
 
 def judge_of(find: Find) -> Judge:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from restorer.errors import WeightsError
+from restorer.errors import DownloadError, WeightsError
 from restorer.weights import Weights, WeightStore
 
 Pixels = NDArray[np.uint8]
@@ -79,6 +79,8 @@ class Tools:
     precision: str = "auto"
     detector: str = "auto"
     offline: bool = False
+    used: list[Weights] = field(default_factory=list)
+    """Weight files taken so far."""
 
     def weights(self, name: str) -> Weights:
         """Return a weight file, downloaded if need be.
@@ -87,14 +89,21 @@ class Tools:
             Unavailable: It is absent and cannot be had.
             WeightsError: What is on disk is not the file the table means.
         """
-        from restorer.errors import DownloadError
-
         if name not in self.store.table:
             raise Unavailable(f"the weights table has no row {name}")
+        return self._taken(lambda: self.store.get(name))
+
+    def detector_weights(self) -> Weights:
+        """Return the face detector's weights; see :meth:`weights` for errors."""
+        return self._taken(lambda: self.store.detector(self.detector))
+
+    def _taken(self, get: Callable[[], Weights]) -> Weights:
         try:
-            return self.store.get(name)
+            weights = get()
         except DownloadError as error:
             raise Unavailable(str(error).rstrip("."), error) from error
+        self.used.append(weights)
+        return weights
 
     def torch_device(self) -> str:
         """Return the device as torch names it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from restorer.errors import UsageError
 from restorer.evaluation import fid, fsim, haarpsi, identity, landmarks, lpips, niqe, psnr, ssim
 from restorer.evaluation.metric import Judge, Metric, Open, Tools, Unavailable
+from restorer.weights import Weights
 
 OPENERS: dict[str, tuple[Metric, Open]] = {
     "psnr": (psnr.METRIC, psnr.open_psnr),
@@ -33,6 +34,8 @@ class Metrics:
     """For FID; None where it is not measured."""
     skipped: dict[str, str]
     """Metric to the reason why it is not measured."""
+    weights: dict[str, tuple[Weights, ...]] = field(default_factory=dict)
+    """Metric to the weight files it runs on."""
 
     @property
     def measured(self) -> list[Metric]:
@@ -59,7 +62,9 @@ def open_metrics(tools: Tools, named: Sequence[str] | None, *, truth: bool, refe
     judges: dict[str, Judge] = {}
     features: fid.Features | None = None
     skipped: dict[str, str] = {}
+    weights: dict[str, tuple[Weights, ...]] = {}
     for name in [name for name in METRICS if named is None or name in named]:
+        tools.used.clear()
         try:
             if METRICS[name].needs_truth and not truth:
                 raise Unavailable("it needs --truth")
@@ -69,9 +74,10 @@ def open_metrics(tools: Tools, named: Sequence[str] | None, *, truth: bool, refe
                 features = fid.open_features(tools)
             else:
                 judges[name] = OPENERS[name][1](tools)
+            weights[name] = tuple(tools.used)
         except Unavailable as reason:
             if named is not None:
                 sentence = f"{METRICS[name].label} cannot be measured: {reason}."
                 raise (type(reason.error) if reason.error else UsageError)(sentence) from reason
             skipped[name] = str(reason)
-    return Metrics(judges, features, skipped)
+    return Metrics(judges, features, skipped, weights)

@@ -80,11 +80,11 @@ def _pairs(result: Result, pictures: Sequence[tuple[str, Shown]]) -> list[str]:
 
 
 def _recipes(result: Result) -> list[str]:
-    items = [
-        f"<li><b>{escape(metric.label)}</b>: {escape(metric.recipe)}. <i>{escape(metric.source)}.</i></li>"
-        for metric in result.metrics
-    ]
-    skipped = [
-        f"<li><b>{escape(name)}</b> was skipped: {escape(reason)}.</li>" for name, reason in result.skipped.items()
-    ]
-    return [f"<ul>{''.join(items + skipped)}</ul>"]
+    items = []
+    for metric in result.metrics:
+        used = "".join(f" Weights: {escape(found.name)}." for found in result.weights.get(metric.name, ()))
+        source = f"<i>{escape(metric.source)}.</i>"
+        items.append(f"<li><b>{escape(metric.label)}</b>: {escape(metric.recipe)}. {source}{used}</li>")
+    for name, reason in result.skipped.items():
+        items.append(f"<li><b>{escape(name)}</b> was skipped: {escape(reason)}.</li>")
+    return [f"<ul>{''.join(items)}</ul>"]

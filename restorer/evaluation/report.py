@@ -101,6 +101,10 @@ def to_dict(result: Result, command: str, settings: dict[str, Any]) -> dict[str,
                 "higher_is_better": metric.higher_is_better,
                 "recipe": metric.recipe,
                 "source": metric.source,
+                "weights": [
+                    {"name": weights.name, "sha256": weights.sha256, "fallback": weights.fallback}
+                    for weights in result.weights.get(metric.name, ())
+                ],
             }
             for metric in result.metrics
         ],

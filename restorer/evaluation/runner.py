@@ -14,6 +14,7 @@ from restorer.evaluation.metric import Metric, Pixels
 from restorer.evaluation.metrics import METRICS, Metrics
 from restorer.evaluation.pictures import PictureSet
 from restorer.evaluation.statistics import Comparison, Summary, compare, summarise
+from restorer.weights import Weights
 
 Values = list[float | None]
 Advance = Callable[[int, int], None]
@@ -60,6 +61,8 @@ class Result:
     """Metric to the reason why it was not measured."""
     failures: list[Failure]
     comparisons: list[Comparison]
+    weights: dict[str, tuple[Weights, ...]] = field(default_factory=dict)
+    """Metric to the weight files it ran on."""
     reference: int | None = None
     """Pictures behind FID's reference; None where it was a file of statistics, or there was none."""
 
@@ -115,7 +118,13 @@ class Runner:
                 row.fid = frechet_distance(gaussian, reference)
         measured = self.metrics.measured
         return Result(
-            judged, rows, measured, self.metrics.skipped, failures, list(_comparisons(rows, measured, against))
+            judged,
+            rows,
+            measured,
+            self.metrics.skipped,
+            failures,
+            list(_comparisons(rows, measured, against)),
+            self.metrics.weights,
         )
 
     def case(self, stem: str) -> tuple[Case, list[Pixels]]:
