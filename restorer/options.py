@@ -11,6 +11,7 @@ from restorer.errors import UsageError
 
 BackgroundName = Literal["none", "realesrgan", "realesrgan-x4", "realesr-general"]
 FaceChoice = Literal["all", "largest", "center"]
+GrainChoice = Literal["auto", "none"]
 Disclosure = Literal["none", "metadata", "caption"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
@@ -39,6 +40,10 @@ class RestoreOptions:
     colorize: bool = False
     """Restored faces keep the colours the model paints: in a colour photograph, too, but above all in a black-and-white
     or toned one. Without it faces keep the photograph's."""
+    grain: GrainChoice = "auto"
+    """auto: restored faces get the grain of the photograph around them; none: they stay as the model made them."""
+    identity: bool = False
+    """Measure by how many degrees each restored face turned from the original in ArcFace's space of people."""
     det_threshold: float = 0.9
     """Least confidence of the detector, 0 to 1."""
     aligned: bool = False
@@ -83,6 +88,7 @@ class RestoreOptions:
         for field, value, allowed in (
             ("--bg-upsampler", self.bg_upsampler, get_args(BackgroundName)),
             ("--faces", self.faces, get_args(FaceChoice)),
+            ("--grain", self.grain, get_args(GrainChoice)),
             ("--disclose", self.disclose, get_args(Disclosure)),
             ("--precision", self.precision, get_args(PrecisionChoice)),
         ):

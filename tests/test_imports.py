@@ -26,7 +26,20 @@ FLOORS = (
     ("__init__", "__main__"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-STEPS = ("detect", "select", "align", "restore", "colour", "upsample", "mask", "paste", "compare", "overview")
+STEPS = (
+    "detect",
+    "select",
+    "align",
+    "restore",
+    "colour",
+    "grain",
+    "upsample",
+    "mask",
+    "paste",
+    "compare",
+    "overview",
+    "identity",
+)
 LIGHT = ("errors", "contract", "options", "report", "inputs", "outputs")
 HEAVY = ("torch", "torchvision", "numpy", "cv2", "PIL", "openvino", "facexlib", "spandrel")
 

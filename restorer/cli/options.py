@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from restorer.cli.boundary import VERBOSE, BoundaryCommand
-from restorer.options import BackgroundName, Disclosure, FaceChoice, PrecisionChoice, RestoreOptions
+from restorer.options import BackgroundName, Disclosure, FaceChoice, GrainChoice, PrecisionChoice, RestoreOptions
 from restorer.outputs import OutputOptions
 
 DEFAULTS = RestoreOptions()
@@ -183,6 +183,20 @@ _OPTIONS = (
         is_flag=True,
         default=DEFAULTS.colorize,
         help="Let faces have the colours the model paints, in black-and-white photographs, too.",
+    ),
+    _faces(
+        "--grain",
+        type=click.Choice(get_args(GrainChoice)),
+        default=DEFAULTS.grain,
+        show_default=True,
+        help="auto: give faces the film grain around them.",
+    ),
+    _faces(
+        "--identity",
+        is_flag=True,
+        default=DEFAULTS.identity,
+        help="Measure how far faces drift from the person (degrees, in --json) and warn above 60; needs the weights "
+        "arcface.",
     ),
     _faces("--aligned", is_flag=True, help="Photographs are square crops of single faces: restore them whole."),
     _networks(

@@ -1,16 +1,16 @@
 """Put restored faces into the enlarged photograph, without a seam and without touching anything else.
 
-Each face is warped into its own box of the canvas only. A face larger there than its crop cannot hold all the detail that
-the canvas shows around it; what the canvas has above the crop's band is added to the restored face. Where masks overlap, the faces share the pixel in proportion to
-their squared masks, and together cover as much of it as the greatest mask: no face is overwritten, and the order of the
-faces plays no part.
+Each face is warped into its own box of the canvas only. A face larger there than its crop cannot hold all the detail
+that the canvas shows around it: what the canvas has above the crop's band is added to the restored face. Where masks
+overlap, the faces share the pixel in proportion to their squared masks, and together cover as much of it as the
+greatest mask: no face is overwritten, and the order of the faces plays no part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,13 @@ from restorer.resample import (
     shrink_for_warp,
     square_bounds,
     to_dtype,
+    to_float,
     warp,
     warp_mask,
 )
 
 Box = tuple[int, int, int, int]
+Floats = NDArray[np.float32]
 
 MASK_STEP = 0.049
 """Greatest change of a mask from a canvas pixel to its neighbour in the row or column: a face that is 20 levels off
@@ -40,6 +42,26 @@ lowered until they do not: full strength is reached about 20 pixels inside a mas
 than some 45 pixels in the canvas reaches it nowhere."""
 _BAND = 256
 """Rows of the canvas blended at a time: bounds the float copies, whatever the number of faces."""
+
+
+class Texture(Protocol):
+    """What is laid over a restored face in the canvas."""
+
+    def lay_over(self, colours: Floats, window: Box, share: Floats) -> Floats:
+        """Return a face's pixels (0..255, for a window of the canvas, blended in by a share) with the texture."""
+        ...
+
+
+class Texturing(Protocol):
+    """Measures which texture a restored face lacks."""
+
+    def sample(self, box: Box) -> Box:
+        """Return the part of a face's box in which the restored face is to be shown."""
+        ...
+
+    def __call__(self, canvas: NDArray[Any], box: Box, mask: Floats, colours: Floats) -> Texture | None:
+        """Return the texture: from the canvas, the face's box and mask in it, and its pixels in the sample."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +77,7 @@ class _Placed:
     """The mask in the canvas, rows and columns of the box."""
     box: Box
     """x0, y0, x1, y1 in the canvas, ends exclusive; outside it the mask is 0."""
+    texture: Texture | None = None
 
     def colours(self, canvas: NDArray[np.float32], window: Box) -> NDArray[np.float32]:
         """Return the face's pixels for a window of the canvas; ``canvas`` are the canvas' own there, 0..255."""
@@ -73,6 +96,7 @@ def paste(
     *,
     scale: float | tuple[float, float],
     strength: float = 1.0,
+    texturing: Texturing | None = None,
 ) -> NDArray[Any]:
     """Blend restored faces into a copy of the enlarged photograph.
 
@@ -83,6 +107,7 @@ def paste(
         scale: Canvas side divided by photograph side; (x, y) where rounding made them differ.
         strength: 1 puts the restored faces in, 0 leaves the canvas as it is; between, the result lies that far on the
             way from the canvas to the full result.
+        texturing: Measures what is laid over each face; None: nothing is.
 
     Returns:
         A new array of the canvas' dtype. Pixels where no mask reaches are the canvas' to the bit.
@@ -98,6 +123,8 @@ def paste(
     found = [_place(face, mask, to_photo, canvas) for face, mask in zip(restored, masks, strict=True)]
     # One order, whichever the caller's, so that even the last bit of the sums is the same.
     placed = sorted((face for face in found if face is not None), key=lambda face: (face.box, float(face.pixels.sum())))
+    if texturing is not None:
+        placed = [_textured(face, canvas, texturing) for face in placed]
     for top in range(0, canvas.shape[0], _BAND):
         bottom = min(top + _BAND, canvas.shape[0])
         faces = [face for face in placed if face.box[1] < bottom and face.box[3] > top]
@@ -131,6 +158,13 @@ def _place(face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canv
     finer = magnification(crop_to_canvas) > 1
     held = cut_square(canvas, crop_to_canvas, face.pixels.shape[0]) if finer else None
     return _Placed(pixels, canvas_to_pixels, held, canvas_to_crop, limited[top:bottom, left:right].copy(), box)
+
+
+def _textured(face: _Placed, canvas: NDArray[Any], texturing: Texturing) -> _Placed:
+    """Return a face with the texture it lacks."""
+    x0, y0, x1, y1 = window = texturing.sample(face.box)
+    colours = face.colours(to_float(canvas[y0:y1, x0:x1]), window)
+    return replace(face, texture=texturing(canvas, face.box, face.mask, colours))
 
 
 def _from(matrix: Matrix, x: int, y: int) -> Matrix:
@@ -187,7 +221,10 @@ def _blend(result: NDArray[Any], faces: list[_Placed], top: int, bottom: int, st
         mask = face.mask[y0 - face.box[1] : y1 - face.box[1]]
         place = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         share = mask * mask
-        colours[place] += share[..., None] * face.colours(before[place], (x0, y0, x1, y1))
+        colour = face.colours(before[place], (x0, y0, x1, y1))
+        if face.texture is not None:
+            colour = face.texture.lay_over(colour, (x0, y0, x1, y1), np.float32(strength) * mask)
+        colours[place] += share[..., None] * colour
         shares[place] += share
         np.maximum(cover[place], mask, out=cover[place])
     before *= full_range

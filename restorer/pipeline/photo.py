@@ -24,6 +24,8 @@ from restorer.photo.colour import to_srgb
 from restorer.pipeline.align import TEMPLATE, TEMPLATE_SIZE, GeometryError, align
 from restorer.pipeline.colour import own_colours
 from restorer.pipeline.compare import compare, face_pair
+from restorer.pipeline.grain import Graining
+from restorer.pipeline.identity import drift, drift_warnings
 from restorer.pipeline.mask import face_mask
 from restorer.pipeline.networks import Networks
 from restorer.pipeline.paste import paste
@@ -93,6 +95,8 @@ class Painted:
     """The face model, if there is a restored face."""
     device: tuple[str | None, str | None] = (None, None)
     warnings: tuple[str, ...] = ()
+    angles: tuple[float, ...] = ()
+    """Degrees by which each restored face's identity drifted, if that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def prepare(photo: Photo, networks: Networks, options: RestoreOptions, clock: Cl
     aligned: list[AlignedFace] = []
     if None in reasons:
         with clock.step("open"):
-            size = networks.face_restorer().size
+            size = _open_for_faces(networks, options)
         with clock.step("align"):
             for number, face in enumerate(faces):
                 if reasons[number] is not None:
@@ -138,6 +142,13 @@ def prepare(photo: Photo, networks: Networks, options: RestoreOptions, clock: Cl
                 except GeometryError as error:
                     reasons[number] = str(error)
     return Prepared(photo, faces, tuple(reasons), tuple(aligned), clock)
+
+
+def _open_for_faces(networks: Networks, options: RestoreOptions) -> int:
+    """Open what faces need, so that nothing is found missing after the work; return the side of their crops."""
+    if options.identity:
+        networks.identity()
+    return networks.face_restorer().size
 
 
 def aligned_face(photo: Photo) -> tuple[Face, ...]:
@@ -158,7 +169,7 @@ def _prepare_aligned(photo: Photo, networks: Networks, options: RestoreOptions, 
     if options.strength == 0:
         return Prepared(photo, faces, ("the strength is 0",), (), clock)
     with clock.step("open"):
-        size = networks.face_restorer().size
+        size = _open_for_faces(networks, options)
     with clock.step("align"):
         pixels = photo.pixels.astype(np.float32) / np.float32(257 if photo.depth == 16 else 1)
         grow = size / photo.size[0]
@@ -189,6 +200,10 @@ def paint(prepared: Prepared, restored: Sequence[RestoredFace], networks: Networ
             masks.append(face_mask(face.aligned, parse, scale=scale, notify=missed.append))
             drawn.add(MASK_POINTS if parse is None or len(missed) > before else MASK_PARSER)
         own = _in_own_colours(prepared, restored, colorize=options.colorize)
+    angles: tuple[float, ...] = ()
+    if options.identity and restored:
+        with clock.step("identity"):
+            angles = drift(networks.identity(), restored, options.strength)
     canvas = None
     if background is not None:
         with clock.step("upsample"):
@@ -202,6 +217,7 @@ def paint(prepared: Prepared, restored: Sequence[RestoredFace], networks: Networ
         networks.face_model() if restored else None,
         networks.device(),
         (*networks.take_notices(), *missed),
+        angles,
     )
 
 
@@ -231,7 +247,14 @@ def finish(painted: Painted, options: RestoreOptions) -> Restoration:
             pixels = _blend_aligned(canvas, painted.restored, options.strength)
         else:
             scale = _scale(photo, options)
-            pixels = paste(canvas, painted.restored, painted.masks, scale=scale, strength=options.strength)
+            pixels = paste(
+                canvas,
+                painted.restored,
+                painted.masks,
+                scale=scale,
+                strength=options.strength,
+                texturing=Graining((scale[0] * scale[1]) ** 0.5) if options.grain == "auto" else None,
+            )
     result = replace(photo, pixels=pixels, alpha=alpha, metadata=_metadata(painted, options))
     return Restoration(result, photo, _report(painted, result, options), painted.restored)
 
@@ -277,13 +300,15 @@ def _report(painted: Painted, result: Photo, options: RestoreOptions) -> PhotoRe
     reasons = prepared.reasons
     status = Status.RESTORED if None in reasons else Status.UNCHANGED
     device, precision = painted.device
+    faces = face_reports(prepared.faces, reasons, angles=painted.angles)
+    drifted = drift_warnings([face.identity for face in faces])
     return PhotoReport(
         input="",
         status=status,
         reason=None if status is Status.RESTORED else unchanged_reason(reasons),
         size_in=prepared.photo.size,
         size_out=result.size,
-        faces=face_reports(prepared.faces, reasons),
+        faces=faces,
         model=painted.model,
         upscale=options.upscale,
         bg_upsampler=options.bg_upsampler if painted.canvas is not None else "none",
@@ -291,16 +316,22 @@ def _report(painted: Painted, result: Photo, options: RestoreOptions) -> PhotoRe
         device=device,
         precision=precision,
         seconds=prepared.clock.seconds,
-        warnings=tuple(dict.fromkeys((*result.warnings, *prepared.warnings, *painted.warnings))),
+        warnings=tuple(dict.fromkeys((*result.warnings, *prepared.warnings, *painted.warnings, *drifted))),
     )
 
 
 def face_reports(
-    faces: Sequence[Face], reasons: Sequence[str | None], *, restored: bool = True
+    faces: Sequence[Face], reasons: Sequence[str | None], *, restored: bool = True, angles: Sequence[float] = ()
 ) -> tuple[FaceReport, ...]:
-    """Describe faces; ``restored`` false: as found only."""
+    """Describe faces; ``restored`` false: as found only; ``angles`` as in :class:`Painted`."""
+    left = iter(angles)
     return tuple(
-        FaceReport.of(face, restored=restored and reason is None, reason=reason)
+        FaceReport.of(
+            face,
+            restored=restored and reason is None,
+            reason=reason,
+            identity=next(left, None) if reason is None else None,
+        )
         for face, reason in zip(faces, reasons, strict=True)
     )
 
