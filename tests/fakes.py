@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sys
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 from restorer.contract import NetworkContract
 from restorer.errors import OutOfMemoryError, WeightsError
 from restorer.faces import Face
+from restorer.pipeline.identity import Identity
 from restorer.pipeline.mask import Parse
 from restorer.pipeline.networks import Enlarge, Find
 from restorer.pipeline.restore import FaceRestorer
+from restorer.pipeline.upsample import Background
 from restorer.report import ModelReport
 
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -28,6 +31,14 @@ Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 SIZE = 128
 CONTRACT = NetworkContract("fake", "face", mean=(127.5,) * 3, scale=1 / 127.5, input_size=SIZE)
 MODEL = ModelReport("fake", "0" * 64, False)
+
+
+PEOPLE = NetworkContract("fake", "identity", mean=(127.5,) * 3, scale=1 / 127.5, input_size=112)
+
+
+def mean_colours(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An identity network that knows people by their mean colour."""
+    return (batch.mean(axis=(2, 3)) + np.float32(1)).astype(np.float32)
 
 
 class FakeEngine:
@@ -84,6 +95,10 @@ class FakeNetworks:
 
     def background(self) -> Enlarge | None:
         return self._enlarge
+
+    def identity(self) -> Identity:
+        self.opened.append("identity")
+        return Identity(FakeEngine(mean_colours, PEOPLE))
 
     def device(self) -> tuple[str | None, str | None]:
         return self.engine.device, self.engine.precision
@@ -167,6 +182,8 @@ def printing(batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """Print, from Python and past it, as careless libraries do."""
     print("noise from Python")
     os.write(1, b"noise from C\n")
+    if sys.platform != "win32":
+        ctypes.CDLL(None).puts(b"late noise from C")  # C keeps it until the process ends
     return brighter(batch)
 
 
@@ -188,7 +205,18 @@ class NoWeights(FakeNetworks):
         raise WeightsError("There is no face model.")
 
 
-def _networks(behaviour: str) -> FakeNetworks:
+def enlarger(advance: Callable[[int, int], None] | None = None) -> Background:
+    """Return a background network that repeats pixels, in tiles of 32, slow enough to be watched."""
+
+    def repeat(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        time.sleep(0.03)
+        return batch.repeat(2, axis=2).repeat(2, axis=3)
+
+    contract = NetworkContract("fake", "upsampler", scale=1 / 255, upscale=2)
+    return Background(FakeEngine(repeat, contract), tile=32, advance=advance)
+
+
+def _networks(behaviour: str, tiles: Callable[[int, int], None] | None) -> FakeNetworks:
     engines: dict[str, Change] = {
         "bright": brighter,
         "oom": short_of_memory,
@@ -199,6 +227,8 @@ def _networks(behaviour: str) -> FakeNetworks:
     }
     if behaviour == "no-weights":
         return NoWeights()
+    if behaviour == "tiles":
+        return FakeNetworks(no_face, enlarge=enlarger(tiles))
     return FakeNetworks(engine=FakeEngine(engines.get(behaviour, brighter)))
 
 
@@ -207,8 +237,7 @@ def _main() -> None:
     from restorer.cli.restore import main
 
     behaviour = sys.argv.pop(1)
-    networks = _networks(behaviour)
-    api.OpenedNetworks = lambda *args, **keywords: networks  # type: ignore[misc, assignment]
+    api.OpenedNetworks = lambda *args, **keywords: _networks(behaviour, keywords["tiles"])  # type: ignore[misc, assignment]
     if behaviour == "disk-full":
         real = os.open
         os.open = lambda path, *args, **keywords: (  # type: ignore[assignment]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,14 @@ def command(behaviour: str, *args: str) -> list[str]:
 
 def run(behaviour: str, *args: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command(behaviour, *args), input=stdin, capture_output=True, timeout=120)
+
+
+def real(*args: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command with its own networks, offline."""
+    Image.new("RGB", (64, 64)).save("photo.png")
+    return subprocess.run(
+        [sys.executable, "-m", "restorer", "restore", "--offline", *args], capture_output=True, timeout=120
+    )
 
 
 def no_leftovers() -> bool:
@@ -84,8 +93,18 @@ def test_5_no_weights() -> None:
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["failed"] * 3
 
 
+def test_5_no_such_checkpoint() -> None:
+    done = real("photo.png", "--aligned", "--model", "missing.pth")
+    assert done.returncode == 5 and b"the checkpoint missing.pth does not exist" in done.stderr
+
+
 def test_6_out_of_memory() -> None:
     assert run("oom", "photo.jpg").returncode == 6
+
+
+def test_6_device_missing() -> None:
+    done = real("photo.jpg", "--device", "cuda:99")
+    assert done.returncode == 6 and b"Device cuda:99 cannot be used" in done.stderr
 
 
 def test_7_some_failed() -> None:
@@ -115,6 +134,24 @@ def test_130_and_143_interrupted(number: signal.Signals, code: int) -> None:
             image.load()
 
 
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_while_waiting_for_standard_input(number: signal.Signals, code: int) -> None:
+    process = subprocess.Popen(command("bright", "-v", "-"), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"\xff\xd8\xff")
+    process.stdin.flush()
+    for _ in range(100):  # until signal 15 has a handler, which is bit 14 of the mask
+        time.sleep(0.1)
+        status = Path(f"/proc/{process.pid}/status")
+        if not status.exists() or re.search(r"SigCgt:\s+[0-9a-f]*[4-7c-f][0-9a-f]{3}\n", status.read_text()):
+            break
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, words = process.communicate(timeout=30)
+    assert process.returncode == code and b"whole" in words and not Path("restored").exists()
+
+
 def test_standard_output_holds_the_picture_and_nothing_else() -> None:
     done = run("prints", "photo.jpg", "-o", "-")
     with Image.open(io.BytesIO(done.stdout)) as image:
@@ -122,6 +159,7 @@ def test_standard_output_holds_the_picture_and_nothing_else() -> None:
         assert image.size == (192, 160)
     assert done.stdout.endswith(b"\xff\xd9"), "nothing stands behind the end of the JPEG"
     assert b"noise from C" in done.stderr and b"noise from Python" in done.stderr
+    assert sys.platform == "win32" or b"late noise from C" in done.stderr
 
 
 def test_standard_output_holds_json_and_nothing_else() -> None:
@@ -147,6 +185,39 @@ def test_closed_pipe_ends_quietly(args: tuple[str, ...]) -> None:
 
 
 @posix
+@pytest.mark.parametrize("args", [("photo.jpg", "-o", "-"), ("many", "--json"), ("many", "--dry-run")])
+def test_reader_that_has_had_enough(args: tuple[str, ...]) -> None:
+    """``| head -c 10``: what has been read is right, and the run ends early and quietly."""
+    for name in range(20):
+        picture(f"many/{name}.png")
+    process = subprocess.Popen(command("bright", *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    start = process.stdout.read(10)
+    process.stdout.close()
+    words = process.stderr.read()
+    process.stderr.close()
+    assert start[:4] in (b"\xff\xd8\xff\xe0", b'{"sc', b"many")
+    assert process.wait(60) == 4 or args[1] == "-o", "a small picture may fit into the pipe, a list does not"
+    assert no_leftovers() and all(word not in words for word in (b"Traceback", b"ignored", b"fault"))
+    assert args[1] == "-o" or words.count(b"many/") < 20
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+@pytest.mark.parametrize("args", [("photo.jpg", "-o", "-"), ("album", "--json"), ("album", "--dry-run")])
+def test_4_full_standard_output(args: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command("bright", *args), stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 4 and b"Cannot write" in done.stderr
+    assert all(word not in done.stderr for word in (b"Traceback", b"ignored", b"fault"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_4_full_standard_error() -> None:
+    with Path("/dev/full").open("wb") as full:
+        assert subprocess.run(command("bright", "photo.jpg"), stderr=full, timeout=60).returncode == 4
+
+
+@posix
 def test_picture_is_not_written_to_a_terminal() -> None:
     import pty
 
@@ -157,8 +228,8 @@ def test_picture_is_not_written_to_a_terminal() -> None:
     assert done.returncode == 2 and b"to the terminal" in done.stderr
 
 
-@posix
-def test_progress_bar_on_a_terminal() -> None:
+def shown_on_a_terminal(*args: str) -> tuple[int, bytes]:
+    """Run with standard error on a terminal of 100 columns; return the exit code and what was shown."""
     import fcntl
     import pty
     import struct
@@ -166,7 +237,7 @@ def test_progress_bar_on_a_terminal() -> None:
 
     terminal, line = pty.openpty()
     fcntl.ioctl(line, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    process = subprocess.Popen(command("slow", "album", "-o", "out"), stdout=subprocess.DEVNULL, stderr=line)
+    process = subprocess.Popen(command(*args), stdout=subprocess.DEVNULL, stderr=line)
     os.close(line)
     shown = b""
     try:
@@ -175,14 +246,52 @@ def test_progress_bar_on_a_terminal() -> None:
     except OSError:  # Linux' way to say that the other end is closed
         pass
     os.close(terminal)
-    assert process.wait(30) == 0
-    assert b"face 1 of 1" in shown and b"2/2" in shown and b"2 restored" in shown
+    return process.wait(30), shown
 
 
-def test_closed_standard_output() -> None:
-    code = "import os, sys; os.close(1); os.execv(sys.executable, sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", code, *command("bright", "photo.jpg")], stderr=subprocess.PIPE)
-    assert done.returncode == 0 and Path("restored/photo.jpg").exists()
+@posix
+def test_progress_bar_on_a_terminal() -> None:
+    code, shown = shown_on_a_terminal("slow", "album", "-o", "out")
+    assert code == 0 and b"face 1 of 1" in shown and b"2/2" in shown and b"2 restored" in shown
+
+
+@posix
+@pytest.mark.parametrize("source", ["photo.jpg", "album"])
+def test_progress_bar_counts_the_backgrounds_tiles(source: str) -> None:
+    code, shown = shown_on_a_terminal("tiles", source, "--no-compare")
+    numbers = [int(number) for number in re.findall(rb"tile (\d+) of \d+", shown)]
+    assert code == 0 and len(set(numbers)) >= 5 and max(numbers) >= 9
+
+
+def with_closed(descriptors: str, *args: str) -> subprocess.CompletedProcess[bytes]:
+    code = f"import os, sys; [os.close(n) for n in ({descriptors})]; os.execv(sys.executable, sys.argv[1:])"
+    return subprocess.run([sys.executable, "-c", code, *command(*args)], capture_output=True, timeout=60)
+
+
+@posix
+def test_closed_standard_streams_are_not_needed_for_files() -> None:
+    done = with_closed("0, 1, 2", "prints", "photo.jpg", "-o", "out.png")
+    assert done.returncode == 0
+    with Image.open("out.png") as image:
+        image.load()
+
+
+@posix
+@pytest.mark.parametrize(
+    ("descriptors", "args", "code", "words"),
+    [
+        ("1,", ("photo.jpg", "-o", "-"), 4, b"it is closed"),
+        ("1,", ("photo.jpg", "--json"), 4, b"Cannot write to standard output: it is closed"),
+        ("0,", ("-", "-o", "x.jpg"), 3, b"Cannot read standard input: it is closed"),
+        ("0,", ("-0",), 3, b"Cannot read standard input: it is closed"),
+        ("2,", ("missing.jpg",), 3, b""),
+    ],
+)
+def test_closed_standard_streams_that_are_needed(
+    descriptors: str, args: tuple[str, ...], code: int, words: bytes
+) -> None:
+    done = with_closed(descriptors, "bright", *args)
+    assert done.returncode == code and words in done.stderr and b"Traceback" not in done.stderr
 
 
 def test_group_runs_the_same_command() -> None:

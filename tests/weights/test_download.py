@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +24,7 @@ import restorer.weights
 from restorer.errors import DownloadError, ExitCode, UsageError, WeightsError
 from restorer.weights.download import Downloader
 from restorer.weights.http import _RedirectHandler
-from tests.weights.conftest import BODY, SHA256, MakeRow, Server
+from tests.weights.conftest import BODY, SHA256, Behaviour, MakeRow, Server
 
 
 @pytest.fixture
@@ -269,6 +270,39 @@ def test_the_mirror_of_the_environment_is_asked_first(
     monkeypatch.setenv("RESTORER_WEIGHTS_MIRROR", "file:///srv/weights")
     with pytest.raises(UsageError, match="RESTORER_WEIGHTS_MIRROR"):
         downloader.download(make_row(), tmp_path)
+
+
+def test_the_proxy_of_the_environment_is_used(
+    server: Server, downloader: Downloader, make_row: MakeRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setenv("http_proxy", server.address)
+    url = "http://weights.invalid/net.pth"  # a name that only a proxy could know
+    server.behaviours[url] = Behaviour()
+    assert downloader.download(make_row(url), tmp_path) == SHA256
+    assert [path for path, _ in server.requests] == [url]
+
+
+def test_encrypted_downloads_go_through_the_proxys_tunnel(
+    downloader: Downloader, make_row: MakeRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def refuse() -> None:
+            connection, _ = proxy.accept()
+            with connection:
+                asked.append(connection.recv(4096))
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        with pytest.raises(DownloadError, match="403 Forbidden"):
+            downloader.download(make_row("https://weights.invalid/net.pth"), tmp_path)
+        thread.join(10)
+    assert asked[0].startswith(b"CONNECT weights.invalid:443 ")
 
 
 def test_a_folder_that_cannot_be_made(
