@@ -43,22 +43,25 @@ class FaceReport:
     restored: bool
     reason: str | None = None
     """Why it was left alone; None if it was not, or if it would be restored but for a dry run."""
+    identity: float | None = None
+    """Degrees between the original's and the restored face's ArcFace features; None where it was not measured."""
 
     @classmethod
-    def of(cls, face: Face, *, restored: bool, reason: str | None = None) -> FaceReport:
+    def of(cls, face: Face, *, restored: bool, reason: str | None = None, identity: float | None = None) -> FaceReport:
         """Describe a face."""
         x0, y0, x1, y1 = (float(value) for value in face.box)
         points = tuple((float(x), float(y)) for x, y in face.landmarks)
-        return cls((x0, y0, x1, y1), float(face.score), points, restored, reason)
+        return cls((x0, y0, x1, y1), float(face.score), points, restored, reason, identity)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, coordinates to a hundredth of a pixel."""
+        """Return plain values for JSON, coordinates to a hundredth of a pixel; ``identity`` only where measured."""
         return {
             "box": [round(value, 2) for value in self.box],
             "score": round(self.score, 4),
             "landmarks": [[round(x, 2), round(y, 2)] for x, y in self.landmarks],
             "restored": self.restored,
             "reason": self.reason,
+            **({} if self.identity is None else {"identity": round(self.identity, 2)}),
         }
 
 

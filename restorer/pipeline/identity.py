@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from restorer.errors import RestorerError
+from restorer.faces import RestoredFace
 from restorer.network_values import to_network
 from restorer.resample import Matrix, compose, invert, scaling, shrink_for_warp, warp
 from restorer.runtime.engine import Engine
@@ -66,3 +69,29 @@ class Identity:
 def angle(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Return the angle between two unit vectors in degrees, exact for equal ones, where an arc cosine is not."""
     return float(np.degrees(2 * np.arctan2(np.linalg.norm(first - second), np.linalg.norm(first + second))))
+
+
+def drift(network: Identity, faces: Sequence[RestoredFace], strength: float) -> tuple[float, ...]:
+    """Return by how many degrees each face turned from its crop when it was restored and blended with it.
+
+    Args:
+        network: The identity network.
+        faces: sRGB crops and what was made of them.
+        strength: Of the blend: 0 the crop, 1 the restored face.
+    """
+    angles = []
+    for face in faces:
+        crop = face.aligned.crop
+        blend = crop + np.float32(strength) * (face.pixels - crop)
+        angles += network.angles(crop[None], blend[None])
+    return tuple(angles)
+
+
+def drift_warnings(angles: Sequence[float | None]) -> tuple[str, ...]:
+    """Return a sentence for each face that drifted too far; ``angles`` holds None for faces that were not measured."""
+    return tuple(
+        f"Face {number} may no longer be the same person: its identity turned by {value:.0f}°, more than "
+        f"{IDENTITY_LIMIT:.0f}°; try a lower --strength."
+        for number, value in enumerate(angles, 1)
+        if value is not None and value > IDENTITY_LIMIT
+    )

@@ -14,6 +14,8 @@ from restorer.faces import Face
 from restorer.network_values import to_network
 from restorer.options import RestoreOptions
 from restorer.pipeline.detect import Detector
+from restorer.pipeline.identity import WEIGHTS as IDENTITY_WEIGHTS
+from restorer.pipeline.identity import Identity
 from restorer.pipeline.mask import Parse
 from restorer.pipeline.restore import FaceRestorer
 from restorer.pipeline.upsample import Background
@@ -49,6 +51,10 @@ class Networks(Protocol):
 
     def background(self) -> Enlarge | None:
         """Return the background network, or None where the background is enlarged without one."""
+        ...
+
+    def identity(self) -> Identity:
+        """Return the network that tells people apart."""
         ...
 
     def device(self) -> tuple[str | None, str | None]:
@@ -96,6 +102,7 @@ class OpenedNetworks:
         self._parser: Parse | None = None
         self._parser_sought = False
         self._background: Enlarge | None = None
+        self._identity: Identity | None = None
         self._notices: list[str] = []
         self._told: list[int] = []
         self._detector_notice: str | None = None
@@ -146,6 +153,12 @@ class OpenedNetworks:
                 engine, tile=self._options.tile, notify=self._notices.append, advance=self._tiles
             )
         return self._background
+
+    def identity(self) -> Identity:
+        """Return the identity network, opened at the first call; see :meth:`find` for errors."""
+        if self._identity is None:
+            self._identity = Identity(self._open(self._store.get(IDENTITY_WEIGHTS), "identity"))
+        return self._identity
 
     def device(self) -> tuple[str | None, str | None]:
         """Return device and precision, such as ``cpu`` and ``bf16``."""
