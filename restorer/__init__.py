@@ -3,8 +3,8 @@
     from restorer import Restorer, RestoreOptions, Photo, read_photo, write_photo
 
     restorer = Restorer(RestoreOptions(upscale=2))
-    result = restorer.restore(read_photo(Path("photo.jpg")))
-    write_photo(result.photo, Path("restored.jpg"))
+    result = restorer.restore(read_photo("photo.jpg"))
+    write_photo(result.photo, "restored.jpg")
 
 The names below are the public ones. Importing the package loads none of its libraries; each name loads what it needs.
 """

@@ -40,6 +40,10 @@ class Restorer:
             notify: Gets sentences for the user, such as a fall-back to a bundled network.
             describe: Gets a line about every network that is opened.
             tiles: Gets the number of background tiles done, and of all tiles of a photograph.
+
+        Raises:
+            UsageError: The options name a face model that nobody knows.
+            WeightsError: They name a checkpoint that does not exist.
         """
         self.options = options or RestoreOptions()
         self.networks: Networks = engines or OpenedNetworks(
@@ -64,7 +68,7 @@ class Restorer:
 
     def restore_files(
         self,
-        names: Iterable[str | Path],
+        names: str | Path | Iterable[str | Path],
         outputs: OutputOptions | None = None,
         *,
         recursive: bool = False,
@@ -72,21 +76,25 @@ class Restorer:
         """Restore files and write the results, as the command does.
 
         Args:
-            names: Files, folders or patterns.
+            names: Files, folders or patterns, or a single one.
             outputs: Where and how results are written; None: into the folder ``restored``.
             recursive: Look into folders within folders.
 
-        Yields:
-            A report per photograph, in the order of the names; a photograph that fails says so in its report.
+        Returns:
+            Reports, one per photograph in the order of the names; a photograph that fails says so in its report. The
+            photographs are restored as the reports are asked for.
 
         Raises:
             UsageError: Results would clash, or overwrite an input.
+            OutputError: The results have no place.
             PhotoError: There is no photograph at all.
             RestorerError: What makes every further photograph fail, raised after the last report.
         """
         outputs = outputs or OutputOptions()
+        # A name by itself would be taken for its letters, "." among them.
+        names = [names] if isinstance(names, str | Path) else names
         inputs = find_inputs(names, recursive=recursive, exclude=result_folder(outputs.output))
-        yield from self.run(plan(inputs, outputs))
+        return self.run(plan(inputs, outputs))
 
     def run(
         self,

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from restorer.errors import PhotoError, UsageError
 
@@ -108,12 +109,20 @@ def _find(name: str, recursive: bool, exclude: Path | None, stdin: bytes | None,
 def _file(name: str, path: Path) -> Input:
     relative = PurePath(path.name or name)
     try:
-        mode = path.stat().st_mode
+        if not stat.S_ISFIFO(path.stat().st_mode):
+            return Input(name, relative, path)
         # Pipes, as a shell's <(command) makes them, can be read only once.
-        piped = stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
-        return Input(name, relative, path.read_bytes() if piped else path)
+        with path.open("rb") as stream:
+            return Input(name, relative, drain(stream))
     except (OSError, ValueError):
         return Input(name, relative, path)  # reading says why
+
+
+def drain(stream: BinaryIO) -> bytes:
+    """Read a pipe to its end; of one that brings no photograph only the first bytes, by which reading says so."""
+    from restorer.photo import read_stream
+
+    return read_stream(stream)
 
 
 def _in_pattern(pattern: str, recursive: bool, exclude: Path | None) -> Iterator[Input]:
@@ -183,6 +192,12 @@ def _none_found(names: list[str], recursive: bool) -> str:
 
 
 def read_names(data: bytes, *, null: bool = False) -> list[str]:
-    """Split a list of names: one a line, or separated by zero bytes; empty ones are left out."""
+    """Split a list of names: one a line, or separated by zero bytes; empty ones are left out.
+
+    Raises:
+        UsageError: Names in lines hold zero bytes.
+    """
+    if not null and b"\0" in data:
+        raise UsageError("The list of names holds zero bytes, as find -print0 writes them: give -0, too.")
     parts = data.split(b"\0") if null else re.split(rb"\r?\n", data)
     return [os.fsdecode(part) for part in parts if part]

@@ -60,7 +60,7 @@ class RestoreOptions:
     """Where a photograph that carries generated pixels says so."""
     offline: bool = False
     """Never open a connection."""
-    weights_dir: Path | None = None
+    weights_dir: str | Path | None = None
     """Folder searched for weights first, and where downloads go; None: the per-user cache."""
 
     def __post_init__(self) -> None:

@@ -236,12 +236,28 @@ def _named(jobs: Sequence[Job]) -> Iterator[tuple[Path, str]]:
 
 
 def _check_face_names(jobs: Sequence[Job], taken: dict[str, str]) -> None:
-    """Refuse results that lie where faces will be written, whose number nobody knows yet."""
+    """Refuse results and inputs that lie where faces will be written, whose number nobody knows yet."""
     prefixes = {_folded(os.path.realpath(job.faces)): job.input.shown for job in jobs if job.faces is not None}
+    if not prefixes:
+        return
     for place, origin in taken.items():
         match = _FACE_NAME.fullmatch(place)
         if match and match[1] in prefixes:
             raise UsageError(f"{origin} and the faces of {prefixes[match[1]]} would both be written to {place}.")
+    for job in jobs:
+        match = _FACE_NAME.fullmatch(_place_of(job.input))
+        if match and match[1] in prefixes:
+            raise UsageError(
+                f"{job.input.shown} is an input and lies where the faces of {prefixes[match[1]]} go, and originals are "
+                "never written to: choose another -o."
+            )
+
+
+def _place_of(item: Input) -> str:
+    """Return where an input lies, or nothing for one that is no file."""
+    if isinstance(item.source, bytes) or item.error is not None:
+        return ""
+    return _folded(os.path.realpath(item.source))
 
 
 def _folded(path: str) -> str:

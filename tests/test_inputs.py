@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
 from pathlib import Path, PurePath
+from typing import BinaryIO, cast
 
 import pytest
 
 from restorer.errors import PhotoError, UsageError
-from restorer.inputs import find_inputs, natural_key, read_names
+from restorer.inputs import drain, find_inputs, natural_key, read_names
+from restorer.photo import read_photo
 
 
 @pytest.fixture
@@ -84,11 +87,40 @@ def test_empty_folder(tree: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_pipe_is_read_at_once(tree: Path) -> None:
     os.mkfifo("pipe")
-    writer = threading.Thread(target=Path("pipe").write_bytes, args=(b"picture",))
+    writer = threading.Thread(target=Path("pipe").write_bytes, args=(b"\xff\xd8\xffpicture",))
     writer.start()
     (item,) = find_inputs(["pipe"])
     writer.join()
-    assert item.source == b"picture"
+    assert item.source == b"\xff\xd8\xffpicture"
+
+
+class Endless(io.RawIOBase):
+    """A stream that never ends."""
+
+    def __init__(self, start: bytes) -> None:
+        self.start, self.given = start, 0
+
+    def read(self, size: int = -1) -> bytes:
+        assert size >= 0, "read to its end"
+        part = (self.start[self.given :] + b"y" * size)[:size]
+        self.given += size
+        return part
+
+
+def test_endless_pipes_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Endless(b"no photograph")
+    assert drain(cast("BinaryIO", text)) == b"no photograph" + b"y" * 19 and text.given == 32
+    monkeypatch.setattr("restorer.photo.read.MAX_BYTES", 5 << 20)
+    data = drain(cast("BinaryIO", Endless(b"\xff\xd8\xff")))
+    with pytest.raises(PhotoError, match="larger than"):
+        read_photo(data)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no devices here")
+def test_device_is_not_read() -> None:
+    (item,) = find_inputs(["/dev/zero"])
+    with pytest.raises(PhotoError, match="/dev/zero: it is a device"):
+        read_photo(item.source, name=item.name)
 
 
 def test_standard_input() -> None:
@@ -101,6 +133,8 @@ def test_standard_input() -> None:
 def test_names_in_lists() -> None:
     assert read_names(b"a b.jpg\r\n\nc.jpg") == ["a b.jpg", "c.jpg"]
     assert read_names(b"a\nb.jpg\0c.jpg\0", null=True) == ["a\nb.jpg", "c.jpg"]
+    with pytest.raises(UsageError, match="give -0, too"):
+        read_names(b"a\nb.jpg\0c.jpg\0")
     odd = b"\xff.jpg"
     assert os.fsencode(read_names(odd)[0]) == odd
 

@@ -119,6 +119,20 @@ def test_clash_with_faces(album: Path) -> None:
         jobs("album", recursive=True, save_faces=True)
 
 
+def test_faces_are_never_written_over_an_input(album: Path) -> None:
+    mine = Path("out/faces/a.jpg_01.png")
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(Path("album/b.png").read_bytes())
+    Path("link.png").symlink_to(mine)
+    for name in ("out/faces/a.jpg_01.png", "link.png", "album/../out/faces/a.jpg_01.png"):
+        with pytest.raises(UsageError, match=r"is an input and lies where the faces of album/a\.jpg go"):
+            jobs("album/a.jpg", name, output="out", save_faces=True)
+    assert len(jobs("album/a.jpg", "out/faces/a.jpg_01.png", output="out")) == 2
+    with pytest.raises(UsageError, match="is an input and lies where the faces"):
+        mine.rename("out/x.face_01.png")
+        jobs("out/x.face_01.png", output="out/x.png", save_faces=True)
+
+
 def test_output_is_an_input(album: Path) -> None:
     for output in ("album", "album/a.jpg", "album/../album/a.jpg"):
         with pytest.raises(UsageError, match="is an input"):

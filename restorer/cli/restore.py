@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +18,7 @@ from restorer.cli.listing import check_overview, draw_overview, faces_table
 from restorer.cli.options import GroupedCommand, restore_options
 from restorer.cli.progress import Talk
 from restorer.errors import ExitCode, OutputError, PhotoError, RestorerError, UsageError
-from restorer.inputs import STDIN, Input, find_inputs, read_names
+from restorer.inputs import STDIN, Input, drain, find_inputs, read_names
 from restorer.options import RestoreOptions
 from restorer.outputs import STDOUT, Job, OutputOptions, plan, result_folder
 
@@ -143,8 +143,8 @@ def _inputs(request: Request, outputs: OutputOptions) -> list[Input]:
         files_from = STDIN
     if not request.names and files_from is None:
         raise click.UsageError("Name a photograph, a folder, or - for standard input.")
-    exclude = None if request.dry_run else result_folder(outputs.output)
-    stdin = _stdin() if STDIN in request.names else None
+    exclude = result_folder(outputs.output)
+    stdin = _stdin(drain) if STDIN in request.names else None
     names = request.names
     inputs = find_inputs(names, recursive=request.recursive, exclude=exclude, stdin=stdin) if names else []
     if files_from is not None:
@@ -160,17 +160,17 @@ def _inputs(request: Request, outputs: OutputOptions) -> list[Input]:
 
 def _list(files_from: str) -> bytes:
     if files_from == STDIN:
-        return _stdin()
+        return _stdin(lambda stream: stream.read())
     try:
         return Path(files_from).read_bytes()
     except OSError as error:
         raise PhotoError(f"Cannot read the names in {files_from}: {error.strerror or error}.") from error
 
 
-def _stdin() -> bytes:
+def _stdin(read: Callable[[BinaryIO], bytes]) -> bytes:
     try:
         if sys.stdin is not None:
-            return sys.stdin.buffer.read()
+            return read(sys.stdin.buffer)
         reason = "it is closed"
     except OSError as error:
         reason = error.strerror or str(error)

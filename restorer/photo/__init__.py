@@ -2,7 +2,7 @@
 
 from restorer.photo.colour import from_srgb, to_srgb
 from restorer.photo.metadata import DIGITAL_SOURCE, Metadata, with_provenance
-from restorer.photo.read import peek, read_photo
+from restorer.photo.read import peek, read_photo, read_stream
 from restorer.photo.values import (
     FORMAT_CHOICES,
     FORMATS,
@@ -15,7 +15,7 @@ from restorer.photo.values import (
     result_format,
     result_name,
 )
-from restorer.photo.write import MIN_QUALITY, fit_format, write_bytes, write_photo
+from restorer.photo.write import MIN_QUALITY, check_size, fit_format, write_bytes, write_photo
 
 __all__ = [
     "DIGITAL_SOURCE",
@@ -27,12 +27,14 @@ __all__ = [
     "Header",
     "Metadata",
     "Photo",
+    "check_size",
     "fit_format",
     "format_of",
     "from_srgb",
     "peek",
     "png_reason",
     "read_photo",
+    "read_stream",
     "result_format",
     "result_name",
     "to_srgb",

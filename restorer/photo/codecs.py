@@ -6,7 +6,7 @@ import mmap
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
@@ -88,6 +88,11 @@ def register_heif() -> None:
             pillow_heif.register_heif_opener()
 
 
+_SILENT = 0
+"""OpenCV's LOG_LEVEL_SILENT."""
+# OpenCV 5 moved the function there; in OpenCV 4 it stands at the top.
+_set_log_level: Callable[[int], int] = getattr(cv2.utils, "logging", cv2).setLogLevel
+
 _lock = threading.Lock()
 _inside = 0
 _outer: warnings.catch_warnings[None] | None = None
@@ -121,7 +126,7 @@ def _enter() -> None:
             _outer = warnings.catch_warnings()
             _outer.__enter__()
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            _log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            _log_level = _set_log_level(_SILENT)
 
 
 def _leave() -> None:
@@ -131,4 +136,4 @@ def _leave() -> None:
         if _inside == 0 and _outer is not None:
             _outer.__exit__(None, None, None)
             _outer = None
-            cv2.utils.logging.setLogLevel(_log_level)
+            _set_log_level(_log_level)

@@ -20,12 +20,14 @@ from restorer.photo import metadata as meta
 from restorer.photo.metadata import Metadata
 from restorer.photo.values import MAX_MEGAPIXELS, Header, Photo, Pixels
 
-Source = Path | bytes | BinaryIO
+Source = str | Path | bytes | BinaryIO
+"""A file's name, a file's bytes, or a binary stream."""
 
 MAX_BYTES = 4 << 30
 """Larger files are refused: no photograph of allowed size needs more, and files are read into memory whole."""
 
 _PREFIX = 32
+_PART = 1 << 20
 _ICC_SPACES = {b"RGB ": False, b"GRAY": True}
 
 
@@ -33,7 +35,7 @@ def peek(source: Source, *, name: str | None = None) -> Header:
     """Read a photograph's header, without decoding a pixel.
 
     Args:
-        source: Path, bytes of a file, or binary stream (read to its end).
+        source: Name or bytes of a file, or binary stream (read to its end).
         name: What messages call the photograph; None: the path.
 
     Raises:
@@ -47,7 +49,7 @@ def read_photo(source: Source, *, name: str | None = None) -> Photo:
     """Read a photograph: pixels upright, metadata kept.
 
     Args:
-        source: Path, bytes of a file, or binary stream (read to its end). The format is found by content.
+        source: Name or bytes of a file, or binary stream (read to its end). The format is found by content.
         name: What messages call the photograph; None: the path.
 
     Raises:
@@ -94,6 +96,7 @@ def _opened(source: Source, name: str | None, *, whole: bool) -> Iterator[_Opene
 
     Where the ``whole`` file is not wanted, a path is mapped, and only those parts are read that are looked at.
     """
+    source = Path(source) if isinstance(source, str) else source
     shown = name or (str(source) if isinstance(source, Path) else "the photograph")
     data, kind = _load(source, shown, whole=whole)
     try:
@@ -127,7 +130,7 @@ def _stream(data: exif.Data, kind: str) -> io.BytesIO | mmap.mmap:
     return io.BytesIO(exif.unturned(data) if kind == "TIFF" else data)
 
 
-def _load(source: Source, shown: str, *, whole: bool) -> tuple[exif.Data, str]:
+def _load(source: Path | bytes | BinaryIO, shown: str, *, whole: bool) -> tuple[exif.Data, str]:
     """Return a file's bytes and its format; nothing but a picture is read beyond its first bytes."""
     try:
         if isinstance(source, bytes):
@@ -136,7 +139,7 @@ def _load(source: Source, shown: str, *, whole: bool) -> tuple[exif.Data, str]:
         elif isinstance(source, Path):
             mode = source.stat().st_mode
             if source.stat().st_size > MAX_BYTES:
-                raise PhotoError(f"Cannot read {shown}: it is larger than {MAX_BYTES >> 30} GiB.")
+                raise PhotoError(_too_large(shown))
             if stat.S_ISDIR(mode):
                 raise PhotoError(f"Cannot read {shown}: it is a folder, not a photograph.")
             if stat.S_ISBLK(mode) or stat.S_ISCHR(mode):
@@ -157,9 +160,23 @@ def _load(source: Source, shown: str, *, whole: bool) -> tuple[exif.Data, str]:
         raise PhotoError(f"Cannot read {shown}: {getattr(error, 'strerror', None) or error}.") from error
     if not data:
         raise PhotoError(f"Cannot read {shown}: it is empty.")
+    if len(data) > MAX_BYTES:
+        raise PhotoError(_too_large(shown))
     if kind is None:
         raise PhotoError(f"Cannot read {shown}: it is not a photograph in a format known here.")
     return data, kind
+
+
+def _too_large(shown: str) -> str:
+    return f"Cannot read {shown}: it is larger than {MAX_BYTES >> 30} GiB."
+
+
+def read_stream(stream: BinaryIO) -> bytes:
+    """Read a stream to its end, or only its first bytes where they begin no picture in a format known here.
+
+    No more is read than :func:`read_photo` takes, and a little, so that it can tell.
+    """
+    return _read_stream(stream)[0]
 
 
 def _read_stream(stream: BinaryIO) -> tuple[bytes, str | None]:
@@ -167,7 +184,11 @@ def _read_stream(stream: BinaryIO) -> tuple[bytes, str | None]:
     while len(prefix) < _PREFIX and (part := stream.read(_PREFIX - len(prefix))):
         prefix += part
     kind = codecs.sniff(prefix)
-    return (prefix + stream.read() if kind else prefix), kind
+    parts, size = [prefix], len(prefix)
+    while kind and size <= MAX_BYTES and (part := stream.read(_PART)):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts), kind
 
 
 def _header(image: ImageFile.ImageFile, data: exif.Data, kind: str) -> Header:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restorer.errors import OutputError
-
-if TYPE_CHECKING:
-    from restorer.photo.metadata import Metadata
+from restorer.photo.metadata import Metadata
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -98,17 +95,20 @@ class Header:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph in memory, upright, with everything its file said besides the pixels."""
+    """A photograph in memory, upright, with everything its file said besides the pixels.
+
+    Arrays of another shape or type than said below raise :class:`ValueError`.
+    """
 
     pixels: Pixels
     """Height×width×3 RGB, uint8 or uint16, EXIF orientation applied, in the photograph's own colour profile."""
-    alpha: Pixels | None
+    alpha: Pixels | None = None
     """Height×width transparency of the same dtype, or None."""
-    grey: bool
+    grey: bool = False
     """The file had one channel (``pixels`` then are three equal ones); written as one channel if still equal."""
-    format: str
+    format: str = "PNG"
     """Pillow's name of the format the photograph was read from."""
-    metadata: Metadata
+    metadata: Metadata = Metadata()
     """ICC profile, EXIF, XMP, IPTC, resolution."""
     quality: int | None = None
     """JPEG quality estimated from its quantisation tables, 1 to 100; None for other formats."""
@@ -120,6 +120,15 @@ class Photo:
     """The file was a lossless WebP."""
     warnings: tuple[str, ...] = ()
     """Sentences about what could not be read or kept as it was."""
+
+    def __post_init__(self) -> None:
+        """Check what every step relies on."""
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"A photograph's pixels are height×width×3, uint8 or uint16, not {shape} {dtype}.")
+        if self.alpha is not None and (self.alpha.shape, self.alpha.dtype) != (shape[:2], dtype):
+            found = f"{self.alpha.shape} {self.alpha.dtype}"
+            raise ValueError(f"A photograph's transparency is height×width of the pixels' own type, not {found}.")
 
     @property
     def size(self) -> tuple[int, int]:

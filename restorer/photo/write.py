@@ -34,12 +34,14 @@ _STEM_BYTES = 200
 """What a temporary name takes of the real one: with its additions it then fits the usual limit of 255 bytes."""
 
 
-def write_photo(photo: Photo, target: Path | BinaryIO, *, format: str | None = None, quality: int | None = None) -> str:
+def write_photo(
+    photo: Photo, target: str | Path | BinaryIO, *, format: str | None = None, quality: int | None = None
+) -> str:
     """Write a photograph with its metadata; a file appears whole or not at all, replacing an older one.
 
     Args:
         photo: The photograph; what its format cannot hold is fitted as by :func:`fit_format`.
-        target: Path in an existing folder, or binary stream.
+        target: Name of a file in an existing folder, or binary stream.
         format: Pillow's name of the format; None: the photograph's own, or PNG where that cannot hold it.
         quality: Quality of lossy formats, 1 to 100; None: at least 92, or the input's estimate if higher.
 
@@ -50,13 +52,11 @@ def write_photo(photo: Photo, target: Path | BinaryIO, *, format: str | None = N
         OutputError: Not permitted, disk full, folder missing, not an ordinary file, or the format cannot hold the
             photograph.
     """
+    target = Path(target) if isinstance(target, str) else target
     shown = str(target) if isinstance(target, Path) else "standard output"
     name, _ = result_format(photo, format)
     photo = fit_format(photo, name)
-    width, height = photo.size
-    if max(width, height) > FORMATS[name].max_side:
-        limit = f"{name} allows {FORMATS[name].max_side} pixels a side, not {width}×{height}"
-        raise OutputError(f"Cannot write {shown}: {limit}; choose PNG or TIFF, or a smaller --upscale.")
+    check_size(photo.size, name, shown)
     try:
         with codecs.quiet():
             data = _encode(photo, name, quality)
@@ -68,6 +68,23 @@ def write_photo(photo: Photo, target: Path | BinaryIO, *, format: str | None = N
         raise OutputError(f"Cannot write {shown}: {name} could not hold it ({error}).") from error
     write_bytes(data, target)
     return name
+
+
+def check_size(size: tuple[int, int], format: str, shown: str) -> None:
+    """Refuse a photograph with longer sides than its format allows.
+
+    Args:
+        size: Width and height in pixels.
+        format: Pillow's name of the format.
+        shown: What messages call the file.
+
+    Raises:
+        OutputError: It is too long or too wide.
+    """
+    most = FORMATS[format].max_side
+    if max(size) > most:
+        limit = f"{format} allows {most} pixels a side, not {size[0]}×{size[1]}"
+        raise OutputError(f"Cannot write {shown}: {limit}; choose PNG or TIFF, or a smaller --upscale.")
 
 
 def fit_format(photo: Photo, format: str) -> Photo:

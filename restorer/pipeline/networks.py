@@ -88,11 +88,16 @@ class OpenedNetworks:
             notify: Gets sentences for the user, such as a fall-back to a bundled network.
             describe: Gets a line about every network that is opened.
             tiles: Gets the number of background tiles done, and of all tiles of a photograph.
+
+        Raises:
+            UsageError: The options name a face model that nobody knows.
+            WeightsError: They name a checkpoint that does not exist.
         """
         self._options = options
         self._store = store or WeightStore(
             weights_dir=options.weights_dir, offline=options.offline, notify=notify or (lambda _: None)
         )
+        self._store.check_face_model(options.model)  # rather than after the first face is found
         self._detector, self._tiles = detector, tiles
         self._describe = describe or (lambda _: None)
         self._engines: list[Engine] = []

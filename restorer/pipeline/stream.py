@@ -20,12 +20,13 @@ from restorer.errors import PhotoError, RestorerError
 from restorer.faces import RestoredFace
 from restorer.options import RestoreOptions
 from restorer.outputs import Job, make_folder
-from restorer.photo import Photo, fit_format, peek, read_photo, write_photo
+from restorer.photo import Photo, check_size, fit_format, peek, read_photo, write_photo
 from restorer.pipeline import photo as steps
 from restorer.pipeline.failures import concerns_all, detach, translated
 from restorer.pipeline.networks import Networks
 from restorer.pipeline.select import select
 from restorer.report import PhotoReport, Status
+from restorer.resample import enlarged_size
 
 READERS = 2
 WRITERS = 2
@@ -194,6 +195,9 @@ class Stream:
                 raise self._fatal
             if dry_run:
                 return _Computed(job, loading.megapixels, report=self._found(job, photo, clock))
+            if job.format is not None:  # before any work, and before a comparison lies there alone
+                size = enlarged_size(*photo.size, self._options.upscale)
+                check_size(size, job.format, "standard output" if job.to_stdout else str(job.output))
             prepared = steps.prepare(photo, self._networks, self._options, clock)
             return _Computed(job, loading.megapixels, prepared)
         except _Skipped as skipped:

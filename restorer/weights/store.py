@@ -62,7 +62,7 @@ class WeightStore:
     def __init__(
         self,
         *,
-        weights_dir: Path | None = None,
+        weights_dir: str | Path | None = None,
         offline: bool = False,
         notify: Callable[[str], None] | None = None,
         progress: Progress | None = None,
@@ -79,7 +79,7 @@ class WeightStore:
             table: The rows by name; None: this package's manifest, read when first needed.
             downloader: Does the downloads; None: one with the usual time limits.
         """
-        self._weights_dir = weights_dir
+        self._weights_dir = None if weights_dir is None else Path(weights_dir)
         self._offline = offline
         self._notify = notify or (lambda _: None)
         self._table = table
@@ -114,7 +114,8 @@ class WeightStore:
         row = self.table.get(name)
         if row is None or kind not in (None, row.kind):
             known = ", ".join(row.name for row in self.table.values() if kind in (None, row.kind))
-            raise UsageError(f"{name} is no {kind or 'weight file'} in the table: choose one of {known}.")
+            what = f"{kind} network" if kind else "weight file"
+            raise UsageError(f"{name} is no {what} in the table: choose one of {known}.")
         return row
 
     def locate(self, name: str) -> Path | None:
@@ -242,6 +243,19 @@ class WeightStore:
             return self._from_path(Path(model))
         return self.get(self.row(model, "face").name)
 
+    def check_face_model(self, model: str) -> None:
+        """Refuse what :meth:`face_model` could make nothing of, without reading or downloading it.
+
+        Raises:
+            UsageError: The model is neither a name in the table nor a path.
+            WeightsError: A path leads to no file.
+        """
+        if model in self.table or not _looks_like_path(model):
+            if model != AUTO:
+                self.row(model, "face")
+        else:
+            _check_file(Path(model))
+
     def detector(self, name: str = AUTO) -> Weights:
         """Return the face detector: the one named, or the best at hand for ``auto``, as in :meth:`face_model`."""
         if name == AUTO:
@@ -291,9 +305,7 @@ class WeightStore:
             self._notify(sentence)
 
     def _from_path(self, path: Path) -> Weights:
-        if not path.is_file():
-            what = "is a folder, not a file" if path.is_dir() else "does not exist"
-            raise WeightsError(f"the checkpoint {path} {what}: give the path of a .pth or .safetensors file.")
+        _check_file(path)
         return Weights(path.stem, path, self._memory.sha256(path))
 
     def _checked(self, row: WeightFile, path: Path, *, fresh: bool = False) -> Weights:
@@ -320,6 +332,12 @@ class WeightStore:
 def _looks_like_path(model: str) -> bool:
     path = Path(model)
     return path.suffix.lower() in CHECKPOINT_SUFFIXES or path.name != model or path.exists()
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise WeightsError(f"the checkpoint {path} {what}: give the path of a .pth or .safetensors file.")
 
 
 def _is_file(path: Path) -> bool:

@@ -109,7 +109,7 @@ def test_an_unknown_name_lists_the_known_ones(make_row: MakeRow, make_store: Mak
     store = make_store(make_row(name="a"), make_row(name="b", kind="upsampler"))
     with pytest.raises(UsageError, match="choose one of a, b"):
         store.get("nothing")
-    with pytest.raises(UsageError, match=r"b is no face in the table: choose one of a\."):
+    with pytest.raises(UsageError, match=r"b is no face network in the table: choose one of a\."):
         store.face_model("b")
     with pytest.raises(UsageError, match=r"choose one of b\."):
         store.background("a")
