@@ -66,11 +66,13 @@ def restoration(
 @train_group.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
-def export(run: Path, output: Path) -> None:
+@click.option("--blend", type=click.Path(path_type=Path), help="A run that RUN began from, to mix its weights in.")
+@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="RUN's share of a mixture.")
+def export(run: Path, output: Path, blend: Path | None, share: float) -> None:
     """Write the averaged network of RUN as a half-precision file that `--model FILE` loads."""
     from restorer.training.export import export_run
 
-    images = export_run(run, output)
+    images = export_run(run, output, blend=blend, share=share)
     click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB after {images} images", err=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,18 +13,42 @@ from restorer.networks.gfpgan import GFPGAN, GFPGANSizes
 from restorer.training.trainer import STATE
 
 
-def export_run(run: Path, output: Path) -> int:
-    """Write a restoration run's averaged generator as half-precision safetensors; return the images it has seen.
+def export_run(run: Path, output: Path, *, blend: Path | None = None, share: float = 0.5) -> int:
+    """Write a restoration run's averaged generator as half-precision safetensors.
+
+    Args:
+        run: The run's folder.
+        output: The file to write.
+        blend: A run that this one began from; the weights of both are mixed, which keeps most of the sharpness of
+            an adversarial run and loses most of its artefacts (network interpolation: Wang et al., ESRGAN, 2018,
+            section 3.4).
+        share: The share of ``run`` in the mixture, 0 to 1.
+
+    Returns:
+        The images that ``run`` has seen.
 
     Raises:
-        UsageError: if the folder holds no run.
+        UsageError: if a folder holds no run, the two runs' networks differ in size, or the share is out of range.
         OutputError: if the file cannot be written.
     """
-    try:
-        state = torch.load(run / STATE, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"{run} holds no training state ({STATE}): give a run's folder.") from error
+    state = _state(run)
+    weights = state["average"]
+    if blend is not None:
+        if not 0 <= share <= 1:
+            raise UsageError(f"The share of a run in a mixture is {share}, but must lie between 0 and 1.")
+        other = _state(blend)
+        if other["settings"]["sizes"] != state["settings"]["sizes"]:
+            raise UsageError(f"{blend} trains a network of other sizes than {run}: they cannot be mixed.")
+        weights = {name: torch.lerp(other["average"][name], value, share) for name, value in weights.items()}
     network = GFPGAN(GFPGANSizes.from_dict(state["settings"]["sizes"]))
-    network.load_state_dict(state["average"])
+    network.load_state_dict(weights)
     save_checkpoint(output, network, dtype=torch.float16)
     return int(state["images"])
+
+
+def _state(run: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(run / STATE, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"{run} holds no training state ({STATE}): give a run's folder.") from error
+    return state

@@ -125,6 +125,41 @@ def test_an_exported_run_loads_and_restores_like_the_average(tmp_path: Path) -> 
         export_run(tmp_path, tmp_path / "x.safetensors")
 
 
+def test_a_second_run_begins_with_the_first_ones_average_and_they_can_be_mixed(tmp_path: Path) -> None:
+    first = RestorationTrainer(tiny_settings(images=4, adversarial_from=2), FACES, tmp_path / "first")
+    first.train()
+    second = RestorationTrainer(tiny_settings(images=4, seed=5), FACES, tmp_path / "second")
+    second.start_from(tmp_path / "first")
+    for network in (second.generator, second.average):
+        for mine, theirs in zip(network.parameters(), first.average.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+    for mine, theirs in zip(second.discriminator.parameters(), first.discriminator.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert second.images == 0 and not second.generator_optimiser.state
+    second.train()
+    export_run(tmp_path / "second", tmp_path / "mixed.safetensors", blend=tmp_path / "first", share=0.25)
+    mixed = load_checkpoint(tmp_path / "mixed.safetensors").module.state_dict()
+    for name, value in second.average.state_dict().items():
+        expected = 0.75 * first.average.state_dict()[name] + 0.25 * value
+        assert torch.allclose(mixed[name].float(), expected, atol=2e-3), name
+
+
+def test_runs_of_other_sizes_do_not_mix(tmp_path: Path) -> None:
+    RestorationTrainer(tiny_settings(), FACES, tmp_path / "one").train(minutes=0)
+    sizes = replace(tiny_settings().sizes, style_dim=tiny_settings().sizes.style_dim * 2)
+    other = RestorationTrainer(tiny_settings(sizes=sizes), FACES, tmp_path / "other")
+    with pytest.raises(UsageError, match="other sizes"):
+        other.start_from(tmp_path / "one")
+    with pytest.raises(UsageError, match="no training state"):
+        other.start_from(tmp_path / "nowhere")
+    other.train(minutes=0)
+    with pytest.raises(UsageError, match="cannot be mixed"):
+        export_run(tmp_path / "other", tmp_path / "x.safetensors", blend=tmp_path / "one")
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        export_run(tmp_path / "other", tmp_path / "x.safetensors", blend=tmp_path / "other", share=1.5)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
 def test_the_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(
