@@ -124,12 +124,12 @@ class NetworkCache:
 
 @functools.cache
 def _source_fingerprint() -> str:
-    """Hash the files that decide what a converted network looks like, so that a change of theirs makes new entries."""
+    """Name all that decides what a converted network looks like, so that a change of it makes new entries."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for file in ("checkpoints/architectures.py", "networks/gfpgan.py", "runtime/openvino_library.py"):
         digest.update((package / file).read_bytes())
-    return f"{digest.hexdigest()} {_version('facexlib')} {_version('spandrel')}"
+    return " ".join([digest.hexdigest(), *map(_version, ("torch", "facexlib", "spandrel"))])
 
 
 def _version(package: str) -> str:

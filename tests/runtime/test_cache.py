@@ -137,6 +137,20 @@ def test_another_version_makes_a_new_entry_in_place_of_the_old(
     assert entry_of(cache) != old
 
 
+@pytest.mark.parametrize("package", ["openvino", "torch", "facexlib", "spandrel"])
+def test_every_version_that_matters_counts(cache: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    fingerprint, version = cache_module._source_fingerprint, cache_module._version
+    before = cache_module.NetworkCache.of("0" * 64).folder
+    assert cache_module.NetworkCache.of("0" * 64).folder == before
+    assert cache_module.NetworkCache.of("1" + "0" * 63).folder != before
+    try:
+        fingerprint.cache_clear()
+        monkeypatch.setattr(cache_module, "_version", lambda name: "9999.1" if name == package else version(name))
+        assert cache_module.NetworkCache.of("0" * 64).folder != before
+    finally:
+        fingerprint.cache_clear()
+
+
 def test_other_weights_have_an_entry_of_their_own(cache: Path, weights: Any, tmp_path: Path) -> None:
     opened(weights)
     save_checkpoint(tmp_path / "other.safetensors", small_gfpgan(32))

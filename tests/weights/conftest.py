@@ -30,8 +30,8 @@ class Behaviour:
     """Bytes after which each answer in turn breaks off; further answers are whole."""
     ranges: bool = True
     etag: str | None = '"one"'
-    pause: float = 0.0
-    """Seconds of silence after half of the body."""
+    pause: float | threading.Event = 0.0
+    """Seconds of silence after half of the body; or silence until a test says so."""
     redirect: str | None = None
     chunked: bool = False
 
@@ -89,7 +89,10 @@ def _handler(behaviours: dict[str, Behaviour], requests: list[tuple[str, dict[st
             else:
                 half = len(body) // 2
                 self._write(body[:half], how)
-                time.sleep(how.pause)
+                if isinstance(how.pause, threading.Event):
+                    how.pause.wait(60)
+                else:
+                    time.sleep(how.pause)
                 self._write(body[half:], how)
                 if how.chunked:
                     self.wfile.write(b"0\r\n\r\n")
