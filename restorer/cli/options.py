@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from restorer.cli import complete
 from restorer.cli.boundary import VERBOSE, BoundaryCommand
 from restorer.options import BackgroundName, Disclosure, FaceChoice, GrainChoice, PrecisionChoice, RestoreOptions
 from restorer.outputs import OutputOptions
@@ -92,7 +93,12 @@ def _set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> boo
 
 _OPTIONS = (
     _input("-r", "--recursive", is_flag=True, help="Look into folders within folders, too."),
-    _input("--files-from", metavar="FILE", help="Read more names from FILE, one a line; - is standard input."),
+    _input(
+        "--files-from",
+        metavar="FILE",
+        shell_complete=complete.files,
+        help="Read more names from FILE, one a line; - is standard input.",
+    ),
     _input("-0", "--null", is_flag=True, help="Names in --files-from (default: standard input) end with a zero byte."),
     _output(
         "-o",
@@ -100,6 +106,7 @@ _OPTIONS = (
         default=str(OUTPUT_DEFAULTS.output),
         show_default=True,
         metavar="DIR|FILE|-",
+        shell_complete=complete.files,
         help="Folder for the results; a file's name, for one photograph; or - for standard output.",
     ),
     _output(
@@ -140,7 +147,12 @@ _OPTIONS = (
     ),
     _output("--json", "as_json", is_flag=True, help="Write one JSON object per photograph to standard output."),
     _output("--dry-run", is_flag=True, help="Find and list the faces; write nothing."),
-    _output("--overview", metavar="FILE", help="With --dry-run: draw the faces, numbered, into FILE."),
+    _output(
+        "--overview",
+        metavar="FILE",
+        shell_complete=complete.files,
+        help="With --dry-run: draw the faces, numbered, into FILE.",
+    ),
     _faces(
         "--strength",
         type=float,
@@ -204,6 +216,7 @@ _OPTIONS = (
         default=DEFAULTS.model,
         show_default=True,
         metavar="NAME|PATH",
+        shell_complete=complete.face_models,
         help="Face model: auto (best at hand), a name from `restorer weights list`, or a checkpoint of your own.",
     ),
     _networks(
@@ -218,6 +231,7 @@ _OPTIONS = (
         default=DEFAULTS.device,
         show_default=True,
         metavar="NAME",
+        shell_complete=complete.devices,
         help="auto, cpu, cuda, cuda:N or mps.",
     ),
     _networks(

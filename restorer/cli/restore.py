@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import click
 
 from restorer import __version__
+from restorer.cli import complete
 from restorer.cli.boundary import main_of, results, write_line
 from restorer.cli.download_bar import DownloadBar
 from restorer.cli.listing import check_overview, draw_overview, faces_table
@@ -63,7 +64,7 @@ class Request:
 
 
 @click.command("restore", cls=GroupedCommand, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("names", metavar="[PHOTO|FOLDER|-]...", nargs=-1)
+@click.argument("names", metavar="[PHOTO|FOLDER|-]...", nargs=-1, shell_complete=complete.files)
 @restore_options
 @click.version_option(__version__, prog_name="restorer")
 def restore_command(**params: Any) -> None:  # noqa: ANN401 - click's values, sorted into dataclasses at once

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from restorer.cli import complete
 from restorer.cli.boundary import print_result
 from restorer.cli.download_bar import DownloadBar
 from restorer.errors import WeightsError
@@ -38,7 +39,7 @@ def weights_group() -> None:
     """
 
 
-@weights_group.command("list")
+@weights_group.command("list", short_help="List all weight files, whether on disk and where.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with addresses and hashes.")
 @weights_dir_option
 def list_weights(as_json: bool, weights_dir: Path | None) -> None:
@@ -59,8 +60,8 @@ def list_weights(as_json: bool, weights_dir: Path | None) -> None:
     click.echo("* with conditions: see `restorer weights list --json`", err=True)
 
 
-@weights_group.command("get")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@weights_group.command("get", short_help="Download weight files; print where each lies.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete.weight_files)
 @click.option("--all-needed", is_flag=True, help=f"All that `restore` can use: {', '.join(NEEDED)}.")
 @weights_dir_option
 @click.option("--offline", is_flag=True, help="Never open a connection.")
@@ -74,8 +75,8 @@ def get_weights(names: tuple[str, ...], all_needed: bool, weights_dir: Path | No
         _each(store, names, lambda name: print_result(store.get(name).path))
 
 
-@weights_group.command("verify")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@weights_group.command("verify", short_help="Hash weight files anew and compare.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete.weight_files)
 @weights_dir_option
 def verify_weights(names: tuple[str, ...], weights_dir: Path | None) -> None:
     """Hash weight files anew and compare; all that are on disk if none is named."""
@@ -84,8 +85,8 @@ def verify_weights(names: tuple[str, ...], weights_dir: Path | None) -> None:
         _each(store, present, lambda name: print_result(_verified(store.verify(name))))
 
 
-@weights_group.command("path")
-@click.argument("name")
+@weights_group.command("path", short_help="Print where a weight file lies, checked.")
+@click.argument("name", shell_complete=complete.weight_files)
 @weights_dir_option
 def weights_path(name: str, weights_dir: Path | None) -> None:
     """Print where a weight file lies on disk, checked."""
@@ -96,8 +97,8 @@ def weights_path(name: str, weights_dir: Path | None) -> None:
     print_result(found.path)
 
 
-@weights_group.command("remove")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@weights_group.command("remove", short_help="Delete downloaded weight files.")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete.weight_files)
 @weights_dir_option
 def remove_weights(names: tuple[str, ...], weights_dir: Path | None) -> None:
     """Delete downloaded weight files and what is left of broken downloads; print what was deleted."""
