@@ -37,7 +37,11 @@ def degrade_truth(truth: Pixels, stem: str, preset: str, seed: int) -> Pixels:
 
 
 def reduce_and_enlarge(picture: Pixels, factor: int) -> Pixels:
-    """Reduce a picture by a factor and enlarge it again, both with a cubic kernel (reducing widens it)."""
+    """Reduce a picture by a factor and enlarge it again, both with a cubic kernel (reducing widens it).
+
+    With a degraded picture and a factor of 4 this is how the paper's second table (4× super-resolution) is read here:
+    its bicubic row differs from the first table's input row by what this step does (SSIM +0.014, PSNR about equal).
+    """
     height, width = picture.shape[:2]
     small = cubic(picture, max(1, width // factor), max(1, height // factor))
     return cubic(small, width, height)

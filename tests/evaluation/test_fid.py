@@ -132,7 +132,6 @@ def test_a_file_that_is_no_inception(tools: MakeTools, tmp_path: Path) -> None:
         open_features(tools(inception=tmp_path / "other.pth"))
 
 
-@pytest.mark.slow
 def test_inception_with_random_weights(
     tools: MakeTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face: NDArray[Any], noisy: NDArray[Any]
 ) -> None:
