@@ -121,7 +121,8 @@ def _unsafe(path: Path, error: pickle.UnpicklingError) -> WeightsError:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path} is truncated or damaged ({first_line(error)}): download it again.")
+    reason = first_line(error).split(". ")[0]  # torch adds a guess that says the same
+    return WeightsError(f"{path} is truncated or damaged ({reason}): download it again.")
 
 
 def _strip(state: StateDict) -> StateDict:
