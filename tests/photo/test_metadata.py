@@ -140,11 +140,12 @@ def test_written_files_are_upright_for_every_reader(orientation: int, name: str)
     inside = PngInfo()
     inside.add_itxt("XML:com.adobe.xmp", samples.XMP.decode())
     settings = {
-        "JPEG": {"exif": samples.exif(orientation), "xmp": samples.XMP},
+        "JPEG": {"exif": b"Exif\0\0" + samples.exif(orientation), "xmp": samples.XMP},
         "PNG": {"exif": samples.exif(orientation), "pnginfo": inside},
         "TIFF": {"tiffinfo": {0x0112: orientation, 0x010F: "Kodak", 700: samples.XMP}},
     }
     photo = read_photo(samples.saved(Image.fromarray(samples.gradient()), name, **settings[name]))
+    assert photo.size == ((24, 32) if orientation >= 5 else (32, 24))
     stream = io.BytesIO()
     write_photo(photo, stream)
     with Image.open(stream) as image:

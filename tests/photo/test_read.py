@@ -409,12 +409,13 @@ def test_threads_leave_the_warning_filters_as_they_were() -> None:
     assert warnings.filters == before
 
 
+JPEG_EXIF = b"Exif\0\0" + samples.exif(6, thumbnail=b"\xff\xd8abc")
 SOUND = [
     JPEG[:3000],
     samples.png16(samples.gradient(6, 5, np.uint16)),
     samples.tiff16(samples.gradient(6, 5, np.uint16)),
     samples.saved(Image.fromarray(GRADIENT), "TIFF", compression="tiff_lzw"),
-    samples.saved(Image.fromarray(GRADIENT), "JPEG", exif=samples.exif(6, thumbnail=b"\xff\xd8abc"), xmp=samples.XMP),
+    samples.saved(Image.fromarray(GRADIENT), "JPEG", exif=JPEG_EXIF, xmp=samples.XMP),
     samples.saved(Image.fromarray(GRADIENT), "WEBP", exif=samples.exif(3)),
 ]
 
