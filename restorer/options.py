@@ -33,6 +33,9 @@ class RestoreOptions:
     """Blend of the restored (1) with the original face (0); 0 leaves every pixel as it was."""
     faces: FaceChoice = "all"
     """Which faces are restored."""
+    select: tuple[int, ...] | None = None
+    """Numbers of the faces to be restored, counted from 0 as reports and overviews list them: these, however small or
+    sharp they are, and no others. None: by the rules below and above."""
     min_face: float = 24.0
     """Faces whose box is narrower than this many pixels of the input are left alone."""
     max_face: float | None = None
@@ -40,6 +43,10 @@ class RestoreOptions:
     colorize: bool = False
     """Restored faces keep the colours the model paints: in a colour photograph, too, but above all in a black-and-white
     or toned one. Without it faces keep the photograph's."""
+    restore_sharp: bool = False
+    """Restore large faces, too, that are as sharp already as a restored face would be."""
+    restore_drawn: bool = False
+    """Restore large faces, too, that look engraved or drawn."""
     grain: GrainChoice = "auto"
     """auto: restored faces get the grain of the photograph around them; none: they stay as the model made them."""
     identity: bool = False
@@ -75,6 +82,10 @@ class RestoreOptions:
             raise UsageError(
                 f"--det-threshold {self.det_threshold:g} is out of range: give a confidence between 0 and 1."
             )
+        if self.select is not None and (not self.select or min(self.select) < 0):
+            raise UsageError("--select names no face: give numbers from 0, as --dry-run lists them, such as 0,2.")
+        if self.select is not None and self.faces != "all":
+            raise UsageError(f"--select and --faces {self.faces} both choose faces: give one of them.")
         if not self.min_face >= 0:
             raise UsageError(f"--min-face {self.min_face:g} is out of range: give a size in pixels, 0 or more.")
         if self.max_face is not None and not self.max_face >= max(self.min_face, 1):

@@ -31,6 +31,8 @@ STEPS = (
     "select",
     "align",
     "restore",
+    "sharpness",
+    "drawing",
     "colour",
     "grain",
     "upsample",

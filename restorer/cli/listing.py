@@ -16,7 +16,7 @@ def faces_table(report: PhotoReport) -> str:
     width, height = report.size_in
     count = len(report.faces)
     lines = [f"{report.input}: {width}×{height}, {count} face{'' if count == 1 else 's'}"]
-    for number, face in enumerate(report.faces, 1):
+    for number, face in enumerate(report.faces):
         x0, y0, x1, y1 = face.box
         place = f"at {x0:.0f},{y0:.0f}, {x1 - x0:.0f}×{y1 - y0:.0f} pixels"
         kept = f", left alone: {face.reason}" if face.reason else ""

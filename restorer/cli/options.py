@@ -43,6 +43,21 @@ class Number(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
             self.fail(f"{value!r} is neither a number nor {self.word!r}.", param, ctx)
 
 
+class FaceNumbers(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generic since click 8.4
+    """Numbers of faces, separated by commas."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | None:  # noqa: ANN401
+        """Return the numbers, sorted, each once."""
+        if value is None or isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+            self.fail(f"{value!r} is no list of face numbers such as 0,2.", param, ctx)
+        return tuple(sorted({int(part) for part in parts}))
+
+
 class GroupedOption(click.Option):
     """An option that stands under a heading of its own in the help."""
 
@@ -168,6 +183,14 @@ _OPTIONS = (
         help="Which faces are restored.",
     ),
     _faces(
+        "--select",
+        type=FaceNumbers(),
+        default=DEFAULTS.select,
+        metavar="N,N...",
+        help="Restore the faces of these numbers and no others, counted from 0 as --dry-run lists and --overview draws "
+        "them.",
+    ),
+    _faces(
         "--min-face",
         type=float,
         default=DEFAULTS.min_face,
@@ -196,6 +219,8 @@ _OPTIONS = (
         default=DEFAULTS.colorize,
         help="Let faces have the colours the model paints, in black-and-white photographs, too.",
     ),
+    _faces("--restore-sharp", is_flag=True, help="Restore large faces that are sharp already, too."),
+    _faces("--restore-drawn", is_flag=True, help="Restore large faces that look engraved or drawn, too."),
     _faces(
         "--grain",
         type=click.Choice(get_args(GrainChoice)),

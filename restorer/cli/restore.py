@@ -123,6 +123,8 @@ def _run(request: Request, options: RestoreOptions, outputs: OutputOptions, stdo
 def _jobs(request: Request, options: RestoreOptions, outputs: OutputOptions) -> list[Job]:
     """Find the photographs, and name everything that will be written."""
     inputs = _inputs(request, outputs)
+    if options.select is not None and len(inputs) != 1:
+        raise UsageError(f"--select names faces of one photograph, and there are {len(inputs)}.")
     if request.dry_run:
         jobs = [Job(item) for item in inputs]
         if request.overview is not None:

@@ -1,4 +1,4 @@
-"""Draw the faces that were found into a photograph, numbered as reports list them."""
+"""Draw the faces that were found into a photograph, numbered from 0 as reports list and ``--select`` names them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def overview(photo: Photo, faces: Sequence[FaceReport]) -> Photo:
     text = int(np.clip(min(flat.size) / 40, *_TEXT))
     line = max(1, text // 8)
     font = ImageFont.load_default(text)
-    for number, face in enumerate(faces, 1):
+    for number, face in enumerate(faces):
         colour = _LEFT_ALONE if face.reason else _KEPT
         x0, y0, x1, y1 = face.box
         draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=colour, width=line)

@@ -21,7 +21,8 @@ from restorer.faces import AlignedFace, Face, RestoredFace
 from restorer.options import RestoreOptions
 from restorer.photo import Metadata, Photo, fit_format, with_provenance
 from restorer.photo.colour import to_srgb
-from restorer.pipeline.align import TEMPLATE, TEMPLATE_SIZE, GeometryError, align
+from restorer.pipeline.align import TEMPLATE, TEMPLATE_SIZE
+from restorer.pipeline.choose import choose
 from restorer.pipeline.colour import own_colours
 from restorer.pipeline.compare import compare, face_pair
 from restorer.pipeline.grain import Graining
@@ -134,13 +135,7 @@ def prepare(photo: Photo, networks: Networks, options: RestoreOptions, clock: Cl
         with clock.step("open"):
             size = _open_for_faces(networks, options)
         with clock.step("align"):
-            for number, face in enumerate(faces):
-                if reasons[number] is not None:
-                    continue
-                try:
-                    aligned.append(align(photo.pixels, face, size))
-                except GeometryError as error:
-                    reasons[number] = str(error)
+            reasons, aligned = choose(photo, faces, options, size)
     return Prepared(photo, faces, tuple(reasons), tuple(aligned), clock)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from restorer.errors import UsageError
 from restorer.faces import Face
 from restorer.options import RestoreOptions
 
@@ -16,19 +17,41 @@ def select(faces: Sequence[Face], size: tuple[int, int], options: RestoreOptions
     Args:
         faces: All faces found.
         size: Width and height of the photograph.
-        options: ``min_face``, ``max_face``, ``faces`` and ``strength``.
+        options: ``select``, or else ``min_face``, ``max_face`` and ``faces``; and ``strength``.
 
     Returns:
         For every face None, or the reason why it is left alone.
+
+    Raises:
+        UsageError: A face was selected that is not there.
     """
+    if options.select is not None:
+        reasons: list[str | None] = _by_number(len(faces), options.select)
+    else:
+        reasons = _by_size_and_place(faces, size, options)
+    if options.strength == 0:
+        reasons = [reason or "the strength is 0" for reason in reasons]
+    return reasons
+
+
+def _by_number(count: int, selected: Sequence[int]) -> list[str | None]:
+    for number in selected:
+        if number >= count:
+            there = f"its faces are numbered 0 to {count - 1}" if count else "no face was found"
+            raise UsageError(
+                f"There is no face {number} in the photograph: {there}. "
+                "See them with --dry-run --overview FILE, or lower --det-threshold."
+            )
+    return [None if number in selected else "not selected (--select)" for number in range(count)]
+
+
+def _by_size_and_place(faces: Sequence[Face], size: tuple[int, int], options: RestoreOptions) -> list[str | None]:
     reasons = [_size_reason(face, options) for face in faces]
     fitting = [number for number, reason in enumerate(reasons) if reason is None]
     if options.faces != "all" and fitting:
         chosen, other = _choose(faces, fitting, size, options.faces)
         for number in fitting:
             reasons[number] = None if number == chosen else other
-    if options.strength == 0:
-        reasons = [reason or "the strength is 0" for reason in reasons]
     return reasons
 
 

@@ -22,9 +22,10 @@ from restorer.options import RestoreOptions
 from restorer.outputs import Job, make_folder
 from restorer.photo import Photo, check_size, fit_format, peek, read_photo, write_photo
 from restorer.pipeline import photo as steps
+from restorer.pipeline.choose import choose
 from restorer.pipeline.failures import concerns_all, detach, translated
 from restorer.pipeline.networks import Networks
-from restorer.pipeline.select import select
+from restorer.pipeline.restore import DEFAULT_SIZE
 from restorer.report import PhotoReport, Status
 from restorer.resample import enlarged_size
 
@@ -213,7 +214,8 @@ class Stream:
             reasons: list[str | None] = [None]
         else:
             faces = steps.find_faces(photo, self._networks, clock)
-            reasons = select(faces, photo.size, self._options)
+            with clock.step("align"):
+                reasons, _ = choose(photo, faces, self._options, DEFAULT_SIZE)
         device, precision = self._networks.device()
         return PhotoReport(
             job.input.name,
@@ -299,7 +301,8 @@ class Stream:
         fitted = restoration.photo if job.format is None else fit_format(restoration.photo, job.format)
         if job.faces is not None:
             with clock.step("write"):
-                for number, pair in enumerate(steps.face_pairs(restoration, self._options), 1):
+                numbers = [number for number, face in enumerate(restoration.report.faces) if face.restored]
+                for number, pair in zip(numbers, steps.face_pairs(restoration, self._options), strict=True):
                     self._put(pair, job.face_path(number), "PNG", None)
         if job.comparison is not None:
             with clock.step("compare"):

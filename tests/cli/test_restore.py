@@ -47,7 +47,7 @@ def test_a_tree_of_folders(run: Run, photo: Path) -> None:
     assert run("album", "-o", "out").exit_code == 0
     assert sorted(path.as_posix() for path in Path("out").rglob("*.*")) == ["out/a.png", "out/comparisons/a.png.jpg"]
     assert run("album", "-o", "out", "-r", "--no-compare", "--save-faces", "-q").stderr == ""
-    assert Path("out/sub/b.jpg").exists() and Path("out/faces/sub/b.jpg_01.png").exists()
+    assert Path("out/sub/b.jpg").exists() and Path("out/faces/sub/b.jpg_00.png").exists()
     assert not Path("out/comparisons/sub").exists()
 
 
@@ -138,7 +138,7 @@ def test_dry_run(run: Run, photo: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "photo.jpg: 96×80, 1 face",
-        "   1  at 28,20, 40×40 pixels, score 0.99, left alone: smaller than 50 pixels (--min-face)",
+        "   0  at 28,20, 40×40 pixels, score 0.99, left alone: smaller than 50 pixels (--min-face)",
     ]
     assert not Path("restored").exists()
     report = json.loads(run(photo, "--dry-run", "--json").stdout)
@@ -341,3 +341,26 @@ def test_completion(shell: str) -> None:
     if shell == "bash" and done.returncode:
         pytest.skip("bash of 4.4 or newer is not here")
     assert re.search(r"_restore_completion", done.stdout)
+
+
+def test_numbers_of_faces_agree_everywhere(run: Run, networks: FakeNetworks, photo: Path) -> None:
+    networks._find = many_faces(3)
+    listed = run(photo, "--dry-run", "--overview", "faces.png", "--select", "2,0")
+    lines = listed.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["0", "1", "2"]
+    assert "left alone: not selected" in lines[2] and "left alone" not in lines[1] + lines[3]
+    result = run(photo, "--select", "0,2", "--json", "--save-faces")
+    assert [face["restored"] for face in json.loads(result.stdout)["faces"]] == [True, False, True]
+    assert sorted(path.name for path in Path("restored/faces").iterdir()) == ["photo.jpg_00.png", "photo.jpg_02.png"]
+
+
+@pytest.mark.parametrize("numbers", ["", "a", "1,", "-1", "1-3", "٣", "9999999999"])
+def test_selections_that_are_no_numbers(run: Run, photo: Path, numbers: str) -> None:
+    assert run(photo, "--select", numbers).exit_code == 2
+
+
+def test_selection_is_for_one_photograph(run: Run, photo: Path) -> None:
+    result = run(photo, picture("second.jpg"), "--select", "0")
+    assert result.exit_code == 2 and "--select names faces of one photograph, and there are 2" in result.stderr
+    missing = run(photo, "--select", "7")
+    assert missing.exit_code == 2 and "There is no face 7" in missing.stderr and not Path("restored/photo.jpg").exists()
