@@ -206,6 +206,16 @@ def test_black_and_white_and_sepia_keep_their_tone(
         assert abs(float((bright[:, channel] / bright[:, 0]).mean()) - tint[channel] / tint[0]) < 0.06
 
 
+def test_patterns_that_no_shell_has_expanded(run: Run, photo: Path) -> None:
+    picture("album/a.png")
+    picture("album/b.png")
+    picture("album/c.jpg")
+    assert run("album/*.png", "-o", "out").exit_code == 0
+    assert sorted(path.name for path in Path("out").glob("*.*")) == ["a.png", "b.png"]
+    missing = run("album/*.tif", "-o", "out")
+    assert missing.exit_code == 3 and "no file matches it" in missing.stderr
+
+
 def test_reports_say_where_the_time_went(run: Run, photo: Path) -> None:
     report = json.loads(run(photo, "--json").stdout)
     assert {"read", "open", "detect", "align", "restore", "upsample", "paste", "compare", "write"} <= set(

@@ -135,6 +135,20 @@ def test_130_and_143_interrupted(number: signal.Signals, code: int) -> None:
 
 
 @posix
+def test_impatient_interrupts_end_alike() -> None:
+    for name in range(20):
+        picture(f"many/{name}.png")
+    process = subprocess.Popen(command("slow", "many", "-o", "out"), stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    words = process.communicate(timeout=30)[1]
+    assert process.returncode == 130 and b"Traceback" not in words and no_leftovers()
+
+
+@posix
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_while_waiting_for_standard_input(number: signal.Signals, code: int) -> None:
     process = subprocess.Popen(command("bright", "-v", "-"), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
