@@ -123,7 +123,7 @@ def test_the_photograph_is_written_last(run: Run, photo: Path, monkeypatch: pyte
 
     monkeypatch.setattr(streaming, "write_photo", write)
     assert run(photo, "--save-faces").exit_code == 0
-    assert written == ["faces/photo.jpg_01.png", "comparisons/photo.jpg", "photo.jpg"]
+    assert written == ["faces/photo.jpg_00.png", "comparisons/photo.jpg", "photo.jpg"]
 
 
 def test_names_are_known_and_refused_before_any_work(run: Run, networks: FakeNetworks, photo: Path) -> None:
@@ -154,8 +154,8 @@ def test_faces_are_saved_beside_their_crops(run: Run, networks: FakeNetworks, ph
     networks._find = many_faces(4)
     assert run(photo, "--save-faces", "--min-face", "10").exit_code == 0
     saved = sorted(path.name for path in Path("restored/faces").iterdir())
-    assert saved == [f"photo.jpg_{number:02d}.png" for number in (1, 2, 3, 4)]
-    with Image.open("restored/faces/photo.jpg_01.png") as pair:
+    assert saved == [f"photo.jpg_{number:02d}.png" for number in range(4)]
+    with Image.open("restored/faces/photo.jpg_00.png") as pair:
         assert pair.width > 2 * pair.height * 0.9  # crop | restored
 
 

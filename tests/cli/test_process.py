@@ -145,7 +145,8 @@ def test_impatient_interrupts_end_alike() -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
     words = process.communicate(timeout=30)[1]
-    assert process.returncode == 130 and b"Traceback" not in words and no_leftovers()
+    # One that comes when Python is ending already ends it by the signal itself, which a shell calls 130, too.
+    assert process.returncode in (130, -signal.SIGINT) and b"Traceback" not in words and no_leftovers()
 
 
 @posix
