@@ -59,7 +59,7 @@ def read_table(manifest: Path | None = None) -> dict[str, WeightFile]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["weights"]
         return {row["name"]: _row(row) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(
             f"the weights table {path} cannot be read ({error!r}): the installation is damaged, install again."
         ) from error
