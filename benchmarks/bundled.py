@@ -3,7 +3,7 @@
     python benchmarks/bundled.py val-512.zip --model lite --sheet sheets/
 
 The faces are a zip or folder of aligned 512×512 crops with a manifest.json, as `restorer train` reads them. Every
-figure is a mean over the faces; `grad` is the gradient energy of the luma in the central 320², divided by the truth's,
+figure is a mean over the faces (PSNR at most 60 dB each); `grad` is the gradient energy of the luma in the central 320², divided by the truth's,
 `edges` the correlation of its Sobel magnitude with the truth's.
 """
 
@@ -30,6 +30,8 @@ STRENGTHS = {
     "heavy": DegradationSettings(sigma=(6, 10), downscale=(5, 8), noise=(13, 20), quality=(60, 75)),
 }
 CENTRE = slice(96, 416)
+CAP = 60.0
+"""Highest PSNR of one face in dB: identical pictures have an infinite one, which no mean bears."""
 
 
 def luma(image: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -52,7 +54,7 @@ def sobel(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 def judge(image: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[float]:
     """Return PSNR, SSIM, gradient energy ratio and edge correlation."""
     return [
-        peak_signal_noise_ratio(truth, image, data_range=255) if (image != truth).any() else np.inf,
+        min(CAP, peak_signal_noise_ratio(truth, image, data_range=255)) if (image != truth).any() else CAP,
         structural_similarity(truth, image, channel_axis=2, data_range=255),
         energy(image) / energy(truth),
         float(np.corrcoef(sobel(image), sobel(truth))[0, 1]),

@@ -178,7 +178,7 @@ def kill(arguments: argparse.Namespace) -> int:
         rng = np.random.default_rng(arguments.seed)
         for number in range(arguments.photos):
             suffix = (".jpg", ".png", ".tif", ".webp")[number % 4]
-            (photos / f"{number:03}{suffix}").write_bytes(encoded(rng, suffix, "RGB", (640, 480)))
+            (photos / f"{number:03}{suffix}").write_bytes(encoded(rng, suffix, "RGB", (240, 180)))
         originals = hashes(photos)
         start = time.perf_counter()
         if command(photos, peace).wait() != 0:
@@ -239,7 +239,7 @@ def main() -> int:
     many.add_argument("--growth", type=float, default=60.0, help="MB that memory may grow in the last quarter")
     ending = tasks.add_parser("kill", help="runs ended at random moments")
     ending.add_argument("--times", type=int, default=50)
-    ending.add_argument("--photos", type=int, default=12)
+    ending.add_argument("--photos", type=int, default=8)
     for task in (many, ending):
         task.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
