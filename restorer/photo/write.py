@@ -245,7 +245,7 @@ def write_bytes(data: bytes, target: Path | BinaryIO) -> None:
             target.write(data)
             target.flush()
         except OSError as error:
-            raise OutputError(f"Cannot write the photograph to the stream: {_reason(error)}.") from error
+            raise OutputError(f"Cannot write to standard output: {_reason(error)}.") from error
         return
     try:
         # Renaming onto a device or a pipe would put a file in its place.
