@@ -9,7 +9,7 @@ grain. It is the same in red, green and blue, and the same in every run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,14 +60,14 @@ class Graining:
         left, top = x0 + max(0, (x1 - x0 - _SAMPLE) // 2), y0 + max(0, (y1 - y0 - _SAMPLE) // 2)
         return left, top, min(x1, left + _SAMPLE), min(y1, top + _SAMPLE)
 
-    def __call__(self, canvas: NDArray[Any], box: Box, mask: Floats, colours: Floats) -> Grain | None:
+    def __call__(self, canvas: NDArray[Any], box: Box, mask: Floats, colours: Callable[[], Floats]) -> Grain | None:
         """Measure the grain around a face, and draw as much as the restored face lacks.
 
         Args:
             canvas: H×W×3 RGB, uint8 or uint16, the photograph before faces are pasted.
             box: The face's place in the canvas.
             mask: The face's mask in its box.
-            colours: The restored face in ``sample(box)``, 0..255.
+            colours: Gives the restored face in ``sample(box)``, 0..255.
 
         Returns:
             None where there is no grain to speak of, too little flat ground to measure it, or the face has it already.
@@ -79,7 +79,7 @@ class Graining:
         wanted = min(_strength(around), _strength(inside))
         if not _LEAST <= wanted**0.5 <= _MOST:
             return None
-        missing = wanted - _strength(inside) * _kept(canvas, colours, inside, self.sample(box), fine)
+        missing = wanted - _strength(inside) * _kept(canvas, colours(), inside, self.sample(box), fine)
         if not missing >= _LEAST**2:
             return None
         power = _spectrum(around)

@@ -8,7 +8,7 @@ greatest mask: no face is overwritten, and the order of the faces plays no part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ class Texturing(Protocol):
         """Return the part of a face's box in which the restored face is to be shown."""
         ...
 
-    def __call__(self, canvas: NDArray[Any], box: Box, mask: Floats, colours: Floats) -> Texture | None:
+    def __call__(self, canvas: NDArray[Any], box: Box, mask: Floats, colours: Callable[[], Floats]) -> Texture | None:
         """Return the texture: from the canvas, the face's box and mask in it, and its pixels in the sample."""
         ...
 
@@ -163,7 +163,10 @@ def _place(face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canv
 def _textured(face: _Placed, canvas: NDArray[Any], texturing: Texturing) -> _Placed:
     """Return a face with the texture it lacks."""
     x0, y0, x1, y1 = window = texturing.sample(face.box)
-    colours = face.colours(to_float(canvas[y0:y1, x0:x1]), window)
+
+    def colours() -> Floats:
+        return face.colours(to_float(canvas[y0:y1, x0:x1]), window)
+
     return replace(face, texture=texturing(canvas, face.box, face.mask, colours))
 
 

@@ -99,4 +99,6 @@ def test_a_printing_screen_is_no_grain() -> None:
 
 def test_too_little_ground_to_measure_on() -> None:
     canvas = np.full((90, 90, 3), 128, np.uint8)
-    assert Graining(1.0)(canvas, (0, 0, 90, 90), np.ones((90, 90), np.float32), canvas.astype(np.float32)) is None
+    assert (
+        Graining(1.0)(canvas, (0, 0, 90, 90), np.ones((90, 90), np.float32), lambda: canvas.astype(np.float32)) is None
+    )
