@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from restorer.weights import WeightFile, WeightStore
+from restorer.weights.download import Downloader
 
 BODY = bytes(range(256)) * 1200  # 307,200 bytes: more than one read of the network
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -155,6 +156,12 @@ def make_row() -> MakeRow:
 def said() -> list[str]:
     """Collect the sentences for the user."""
     return []
+
+
+@pytest.fixture
+def downloader(said: list[str]) -> Downloader:
+    """Return the downloads of one run."""
+    return Downloader(notify=said.append)
 
 
 MakeStore = Callable[..., WeightStore]
