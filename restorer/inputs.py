@@ -161,15 +161,22 @@ def _in_folder(folder: Path, recursive: bool, exclude: Path | None) -> Iterator[
             path = Path(entry.path)
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _leads_to_folder(entry):
                 real = os.path.realpath(path)
                 if recursive and real not in seen and not _is_within(path, exclude):
                     seen.add(real)
                     waiting.append(path)
-            elif path.suffix.lower() in SUFFIXES and (entry.is_file() or entry.is_symlink()):
+            elif path.suffix.lower() in SUFFIXES and (entry.is_symlink() or entry.is_file()):
                 files.append(path)
     for path in sorted(files, key=lambda file: natural_key(file.relative_to(folder))):
         yield Input(str(path), path.relative_to(folder), path)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: reading it says so
+        return False
 
 
 def _is_within(path: Path, folder: Path | None) -> bool:

@@ -81,6 +81,11 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
 
 
+def one_line(text: str) -> str:
+    """Return text in which line breaks, as names of files may hold them, are escaped."""
+    return text.replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from restorer.cli.boundary import plain
+from restorer.cli.boundary import one_line, plain
 from restorer.outputs import Job, check_names
 from restorer.report import PhotoReport
 
@@ -12,10 +12,10 @@ from restorer.report import PhotoReport
 def faces_table(report: PhotoReport) -> str:
     """Return a photograph's faces as text: a line for the photograph, a numbered line a face."""
     if report.size_in is None:
-        return plain(f"{report.input}: unreadable")
+        return plain(one_line(f"{report.input}: unreadable"))
     width, height = report.size_in
     count = len(report.faces)
-    lines = [f"{report.input}: {width}×{height}, {count} face{'' if count == 1 else 's'}"]
+    lines = [one_line(f"{report.input}: {width}×{height}, {count} face{'' if count == 1 else 's'}")]
     for number, face in enumerate(report.faces):
         x0, y0, x1, y1 = face.box
         place = f"at {x0:.0f},{y0:.0f}, {x1 - x0:.0f}×{y1 - y0:.0f} pixels"

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
-from restorer.cli.boundary import say
+from restorer.cli.boundary import one_line, say
 from restorer.report import PhotoReport, Status, Summary
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class Talk:
         if report.status is Status.FAILED:
             self._failed(report)
         elif not self._quiet:
-            self._line(outcome(report))
+            self._line(one_line(outcome(report)))
             for warning in report.warnings:
                 if warning not in self._noted:
-                    self._line(f"  {warning}")
+                    self._line(one_line(f"  {warning}"))
         if self._bar is not None and self._photos > 1:
             self._bar.update()
 
@@ -101,7 +101,7 @@ class Talk:
                 return  # not attempted, for a reason that stands above
             self._told.add(report.error)
         reason = report.reason or "failed"
-        self._line(reason if report.input in reason else f"{report.input}: {reason}")
+        self._line(one_line(reason if report.input in reason else f"{report.input}: {reason}"))
         if self._verbose and report.trace is not None:
             self._line(report.trace)
 
