@@ -11,7 +11,15 @@ import click
 
 from restorer.cli import complete
 from restorer.cli.boundary import VERBOSE, BoundaryCommand
-from restorer.options import BackgroundName, Disclosure, FaceChoice, GrainChoice, PrecisionChoice, RestoreOptions
+from restorer.options import (
+    BackgroundName,
+    Disclosure,
+    FaceChoice,
+    GrainChoice,
+    PrecisionChoice,
+    RestoreOptions,
+    Rotations,
+)
 from restorer.outputs import OutputOptions
 
 DEFAULTS = RestoreOptions()
@@ -212,6 +220,13 @@ _OPTIONS = (
         show_default=True,
         metavar="SCORE",
         help="Least confidence, 0-1, with which a face is found.",
+    ),
+    _faces(
+        "--rotations",
+        type=click.Choice(get_args(Rotations)),
+        default=DEFAULTS.rotations,
+        show_default=True,
+        help="all: look for lying and upside-down faces in the whole photograph, too (slower).",
     ),
     _faces(
         "--colorize",

@@ -14,6 +14,7 @@ from restorer.faces import Face
 from restorer.network_values import to_network
 from restorer.options import RestoreOptions
 from restorer.pipeline.detect import Detector
+from restorer.pipeline.detect_turned import in_all_turns
 from restorer.pipeline.identity import WEIGHTS as IDENTITY_WEIGHTS
 from restorer.pipeline.identity import Identity
 from restorer.pipeline.mask import Parse
@@ -122,7 +123,8 @@ class OpenedNetworks:
         if self._find is None:
             weights = self._store.detector(self._detector)
             self._detector_notice = weights.notice
-            self._find = Detector(self._open(weights, "detector"), self._options.det_threshold)
+            detector = Detector(self._open(weights, "detector"), self._options.det_threshold)
+            self._find = in_all_turns(detector) if self._options.rotations == "all" else detector
         return self._find
 
     def face_model(self) -> ModelReport:
