@@ -41,15 +41,20 @@ MODES = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")
 SIZES = ((1, 1), (1, 900), (900, 1), (17, 23), (96, 80), (333, 251), (640, 480), (1200, 900))
 
 
-def scene(rng: np.random.Generator, width: int, height: int) -> NDArray[np.uint8]:
-    """Return smooth colours with noise."""
+def scene(rng: np.random.Generator, width: int, height: int, *, person: bool = False) -> NDArray[np.uint8]:
+    """Return patches of colour, or a person where there is room for one."""
+    if person and min(width, height) >= 200:
+        from skimage.data import astronaut
+
+        part = astronaut()[: 512 * min(height, width) // width, : 512 * min(height, width) // height]
+        return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
     small = rng.integers(0, 255, (max(1, height // 16), max(1, width // 16), 3), np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, 3)
 
 
-def encoded(rng: np.random.Generator, suffix: str, mode: str, size: tuple[int, int]) -> bytes:
+def encoded(rng: np.random.Generator, suffix: str, mode: str, size: tuple[int, int], *, person: bool = False) -> bytes:
     """Return a photograph as a file's bytes."""
-    pixels = scene(rng, *size)
+    pixels = scene(rng, *size, person=person)
     if suffix.startswith("16"):
         deep = pixels.astype(np.uint16) * 200 + rng.integers(0, 200, pixels.shape, np.uint16)
         return cv2.imencode(suffix[2:], deep[..., 0] if mode == "L" else deep)[1].tobytes()
@@ -87,7 +92,7 @@ def broken(rng: np.random.Generator, data: bytes) -> bytes:
     return (data[: len(data) // 3], b"", b"Dear aunt, here is the photograph you wanted.", data[:12] + bytes(400))[kind]
 
 
-def generate(folder: Path, count: int, seed: int) -> dict[str, bool]:
+def generate(folder: Path, count: int, seed: int, *, person: bool = False) -> dict[str, bool]:
     """Write photographs; return for each name whether it is good."""
     from pillow_heif import register_heif_opener
 
@@ -100,7 +105,7 @@ def generate(folder: Path, count: int, seed: int) -> dict[str, bool]:
         size = SIZES[int(rng.integers(len(SIZES)))]
         if suffix in (".avif", ".heic") and min(size) < 16:  # encoders differ in what they take
             size = (96, 80)
-        data = encoded(rng, suffix, mode, size)
+        data = encoded(rng, suffix, mode, size, person=person)
         whole = number % BROKEN_EVERY != BROKEN_EVERY - 1
         name = f"{number:05}{suffix if not suffix.startswith('16') else '_' + suffix}"
         (folder / name).write_bytes(data if whole else broken(rng, data))
@@ -122,7 +127,7 @@ def soak(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as place:
         photos, results = Path(place, "photos"), Path(place, "results")
         photos.mkdir()
-        good = generate(photos, arguments.count, arguments.seed)
+        good = generate(photos, arguments.count, arguments.seed, person=arguments.bundled)
         engines = None if arguments.bundled else FakeNetworks(engine=FakeEngine(brighter))
         restorer = Restorer(RestoreOptions(offline=True), engines=engines)
         wrong, counts, memory = [], Counter[str](), []

@@ -24,23 +24,23 @@ Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in the canvas, ends exclusive."""
 
 LUMA: Floats = np.array([0.299, 0.587, 0.114], np.float32)
-PATCH = 32
+PATCH = 24
 """Side of a patch in pixels of the canvas."""
 FINE = 2.0
 """Grain is what a Gaussian of this standard deviation, in pixels of the photograph, takes away."""
 MOST_PATCHES = 400
 """Patches measured around a face and in it, evenly spread."""
-_LEAST_PATCHES = 6
+_LEAST_PATCHES = 4
 _FLAT = 10.0
 """A patch is flat when what is not fine has a standard deviation below this, in levels of 255."""
 _CLIPPED = (8.0, 247.0)
 """Patches whose mean is nearer to black or white show no grain, whatever the film has."""
 _LEAST, _MOST = 0.5, 14.0
 """Standard deviation of grain in levels: less is not worth adding, more is no grain any more."""
-_SCREEN = (5.0, 34.0)
+_SCREEN = (5.0, 20.0)
 """Structures of at least this standard deviation whose power spectrum's peak is this many times its mean are a printing
-screen or an engraver's lines. Measured on 24 scans, as they are and enlarged twice: screens and lines 34 to 81, grain
-of that strength at most 23; weaker grain may have any spectrum."""
+screen or an engraver's lines. Measured on 24 scans, as they are and enlarged twice: screens and lines 21 to 49, grain
+of that strength at most 19; weaker grain may have any spectrum."""
 _PERIOD = 256
 """Side of the drawn grain in pixels; it repeats."""
 _SAMPLE = 640
