@@ -4,7 +4,7 @@
     python benchmarks/kept_in_faces.py scans/*.jpg --clean      # a network that paints faces without any grain
 
 One line a face of at least 64 pixels: `chroma`, how far the mean a*, b* of the face moved; `around`, the standard
-deviation in levels of what is finer than about two pixels of the photograph, in flat patches around the face; then the
+deviation in levels of what is finer than a hundredth of the face, in flat patches around it; then the
 face's variance of the same divided by that around it, in the photograph, in the result without grain and with grain.
 """
 

@@ -25,9 +25,10 @@ Box = tuple[int, int, int, int]
 
 LUMA: Floats = np.array([0.299, 0.587, 0.114], np.float32)
 PATCH = 24
-"""Side of a patch in pixels of the canvas."""
-FINE = 2.0
-"""Grain is what a Gaussian of this standard deviation, in pixels of the photograph, takes away."""
+"""Least side of a patch in pixels of the canvas."""
+FINE = (2.0, 5.0)
+"""Grain is what a Gaussian takes away whose standard deviation is a hundredth of the face's width, but at least and at
+most so many pixels of the photograph."""
 MOST_PATCHES = 400
 """Patches measured around a face and in it, evenly spread."""
 _LEAST_PATCHES = 4
@@ -72,20 +73,20 @@ class Graining:
         Returns:
             None where there is no grain to speak of, too little flat ground to measure it, or the face has it already.
         """
-        fine = FINE * max(1.0, self.scale)
-        inside, around = _inside_and_around(canvas, box, mask, fine)
+        gauge = _gauge(box, self.scale)
+        inside, around = _inside_and_around(canvas, box, mask, gauge)
         if min(len(around), len(inside)) < _LEAST_PATCHES:
             return None
         wanted = min(_strength(around), _strength(inside))
         if not _LEAST <= wanted**0.5 <= _MOST:
             return None
-        missing = wanted - _strength(inside) * _kept(canvas, colours(), inside, self.sample(box), fine)
+        missing = wanted - _strength(inside) * _kept(canvas, colours(), inside, self.sample(box), gauge)
         if not missing >= _LEAST**2:
             return None
         power = _spectrum(around)
-        if wanted**0.5 >= _SCREEN[0] and power.max() >= _SCREEN[1] * power.mean():
+        if wanted**0.5 >= _SCREEN[0] and power.max() >= _SCREEN[1] * (gauge.patch / PATCH) ** 2 * power.mean():
             return None
-        return Grain(_drawn(power, seed=box[:2], fine=fine) * np.float32(missing**0.5), box[:2])
+        return Grain(_drawn(power, seed=box[:2], fine=gauge.fine) * np.float32(missing**0.5), box[:2])
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,25 @@ def fine_energy(canvas: NDArray[Any], box: Box, mask: Floats, scale: float) -> t
     Returns:
         Two medians over patches in squared levels of 255; NaN where there is no flat patch.
     """
-    inside, around = _inside_and_around(canvas, box, mask, FINE * max(1.0, scale))
+    inside, around = _inside_and_around(canvas, box, mask, _gauge(box, scale))
     return _strength(inside), _strength(around)
+
+
+@dataclass(frozen=True)
+class _Gauge:
+    """How grain is measured: in pixels of the canvas."""
+
+    fine: float
+    """Standard deviation of the Gaussian that takes the grain away."""
+    patch: int
+    """Side of a patch."""
+
+
+def _gauge(box: Box, scale: float) -> _Gauge:
+    """Return the gauge for the box of a face's mask, which is about 1.3 times as wide as the face."""
+    scale = max(1.0, scale)
+    fine = float(np.clip(min(box[2] - box[0], box[3] - box[1]) / 130, FINE[0] * scale, FINE[1] * scale))
+    return _Gauge(fine, max(PATCH, 2 * round(3 * fine)))
 
 
 @dataclass(frozen=True)
@@ -143,32 +161,34 @@ class _Patch:
     residue: Floats
 
 
-def _inside_and_around(canvas: NDArray[Any], box: Box, mask: Floats, fine: float) -> tuple[list[_Patch], list[_Patch]]:
-    inside = [patch for patch in _flat(canvas, box, fine) if _within(patch, box, mask, whole=True)]
-    around = [patch for patch in _flat(canvas, _grown(box, canvas.shape), fine) if not _within(patch, box, mask)]
+def _inside_and_around(
+    canvas: NDArray[Any], box: Box, mask: Floats, gauge: _Gauge
+) -> tuple[list[_Patch], list[_Patch]]:
+    inside = [patch for patch in _flat(canvas, box, gauge) if _within(patch, box, mask, whole=True)]
+    around = [patch for patch in _flat(canvas, _grown(box, canvas.shape), gauge) if not _within(patch, box, mask)]
     return inside, around
 
 
-def _flat(canvas: NDArray[Any], box: Box, fine: float) -> Iterator[_Patch]:
+def _flat(canvas: NDArray[Any], box: Box, gauge: _Gauge) -> Iterator[_Patch]:
     """Yield the flat patches of a box, at most ``MOST_PATCHES`` looked at."""
     x0, y0, x1, y1 = box
-    columns, rows = (x1 - x0) // PATCH, (y1 - y0) // PATCH
+    columns, rows = (x1 - x0) // gauge.patch, (y1 - y0) // gauge.patch
     every = max(1, int(np.ceil((columns * rows / MOST_PATCHES) ** 0.5)))
     for row in range(0, rows, every):
         for column in range(0, columns, every):
-            x, y = x0 + column * PATCH, y0 + row * PATCH
-            part, place = _around(canvas, x, y, fine)
-            ground = cv2.GaussianBlur(part, (0, 0), fine)[place]
+            x, y = x0 + column * gauge.patch, y0 + row * gauge.patch
+            part, place = _around(canvas, x, y, gauge)
+            ground = cv2.GaussianBlur(part, (0, 0), gauge.fine)[place]
             if _CLIPPED[0] < float(ground.mean()) < _CLIPPED[1] and float(ground.std()) < _FLAT:
                 yield _Patch(x, y, part[place] - ground)
 
 
-def _around(canvas: NDArray[Any], x: int, y: int, fine: float) -> tuple[Floats, tuple[slice, slice]]:
+def _around(canvas: NDArray[Any], x: int, y: int, gauge: _Gauge) -> tuple[Floats, tuple[slice, slice]]:
     """Return the brightness of a patch with what a blur needs beside it, and the patch's place in that."""
-    margin = int(np.ceil(3 * fine))
+    margin, side = int(np.ceil(3 * gauge.fine)), gauge.patch
     top, left = max(0, y - margin), max(0, x - margin)
-    part = to_float(canvas[top : y + PATCH + margin, left : x + PATCH + margin]) @ LUMA
-    return part, np.s_[y - top : y - top + PATCH, x - left : x - left + PATCH]
+    part = to_float(canvas[top : y + side + margin, left : x + side + margin]) @ LUMA
+    return part, np.s_[y - top : y - top + side, x - left : x - left + side]
 
 
 def _grown(box: Box, shape: tuple[int, ...]) -> Box:
@@ -180,10 +200,10 @@ def _grown(box: Box, shape: tuple[int, ...]) -> Box:
 
 def _within(patch: _Patch, box: Box, mask: Floats, *, whole: bool = False) -> bool:
     """Return whether a face's mask touches a patch, or covers the whole of it."""
-    top, left = patch.y - box[1], patch.x - box[0]
-    part = mask[max(0, top) : max(0, top + PATCH), max(0, left) : max(0, left + PATCH)]
+    top, left, side = patch.y - box[1], patch.x - box[0], len(patch.residue)
+    part = mask[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
     if whole:
-        return part.shape == (PATCH, PATCH) and float(part.min()) > 0.9
+        return part.shape == (side, side) and float(part.min()) > 0.9
     return bool(part.size and part.max() > 0)
 
 
@@ -192,14 +212,14 @@ def _strength(patches: list[_Patch]) -> float:
     return float(np.median([patch.residue.var() for patch in patches])) if patches else float("nan")
 
 
-def _kept(canvas: NDArray[Any], colours: Floats, patches: list[_Patch], window: Box, fine: float) -> float:
+def _kept(canvas: NDArray[Any], colours: Floats, patches: list[_Patch], window: Box, gauge: _Gauge) -> float:
     """Return the median share of the photograph's fine variance that a restored face still has, patch by patch."""
     x0, y0, x1, y1 = window
     shares = []
     for patch in patches:
-        if x0 <= patch.x and y0 <= patch.y and patch.x + PATCH <= x1 and patch.y + PATCH <= y1:
-            part, place = _around(colours, patch.x - x0, patch.y - y0, fine)
-            residue = (part - cv2.GaussianBlur(part, (0, 0), fine))[place]
+        if x0 <= patch.x and y0 <= patch.y and patch.x + gauge.patch <= x1 and patch.y + gauge.patch <= y1:
+            part, place = _around(colours, patch.x - x0, patch.y - y0, gauge)
+            residue = (part - cv2.GaussianBlur(part, (0, 0), gauge.fine))[place]
             shares.append(float(residue.var()) / max(float(patch.residue.var()), 1e-3))
     return float(np.median(shares)) if shares else 1.0
 
@@ -208,7 +228,8 @@ def _spectrum(patches: list[_Patch]) -> NDArray[np.float64]:
     """Return the mean power spectrum, patch×patch, of the patches of middling strength."""
     by_strength = sorted(patches, key=lambda patch: float(patch.residue.var()))
     middling = by_strength[len(by_strength) // 4 : len(by_strength) * 3 // 4 + 1]
-    window = np.outer(np.hanning(PATCH), np.hanning(PATCH)).astype(np.float32)
+    side = len(patches[0].residue)
+    window = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
     return np.asarray(np.mean([np.abs(np.fft.fft2(patch.residue * window)) ** 2 for patch in middling], axis=0))
 
 
@@ -216,7 +237,7 @@ def _drawn(power: NDArray[np.float64], seed: tuple[int, int], fine: float) -> Fl
     """Draw a repeating pattern of variance 1 with a power spectrum."""
     # A spectrum of few patches is rough, and its peaks would draw stripes: neighbouring frequencies are averaged.
     tiled = cv2.GaussianBlur(np.tile(np.fft.fftshift(power).astype(np.float32), (3, 3)), (0, 0), 1.0)
-    smooth = tiled[PATCH : 2 * PATCH, PATCH : 2 * PATCH]
+    smooth = tiled[len(power) : 2 * len(power), len(power) : 2 * len(power)]
     amplitude = np.sqrt(cv2.resize(smooth, (_PERIOD, _PERIOD), interpolation=cv2.INTER_LINEAR))
     white = np.random.default_rng([7, *seed]).standard_normal((_PERIOD, _PERIOD))
     pattern = np.real(np.fft.ifft2(np.fft.fft2(white) * np.fft.ifftshift(amplitude))).astype(np.float32)
