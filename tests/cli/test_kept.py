@@ -161,6 +161,6 @@ def test_the_comparison_has_the_photographs_profile(run: Run, photo: Path) -> No
     adobe = samples.adobe()
     Image.fromarray(SCENE).save("wide.png", icc_profile=adobe)
     assert run("wide.png", "--save-faces").exit_code == 0
-    for name in ("wide.png", "comparisons/wide.png.jpg", "faces/wide.png_01.png"):
+    for name in ("wide.png", "comparisons/wide.png.jpg", "faces/wide.png_00.png"):
         with Image.open(f"restored/{name}") as image:
             assert image.info["icc_profile"] == adobe, name
