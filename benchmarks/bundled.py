@@ -3,8 +3,8 @@
     python benchmarks/bundled.py val-512.zip --model lite --sheet sheets/
 
 The faces are a zip or folder of aligned 512×512 crops with a manifest.json, as `restorer train` reads them. Every
-figure is a mean over the faces (PSNR at most 60 dB each); `grad` is the gradient energy of the luma in the central 320², divided by the truth's,
-`edges` the correlation of its Sobel magnitude with the truth's.
+figure is a mean over the faces (PSNR at most 60 dB each); `grad` is the gradient energy of the luma in the central
+320², divided by the truth's, `edges` the correlation of its Sobel magnitude with the truth's.
 """
 
 from __future__ import annotations
