@@ -15,6 +15,10 @@ import pytest
 
 SEED = 20240607
 
+# Before any library is loaded: the networks here are so small that threads would only wait for each other, on a busy
+# machine ten times as long as they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the tests marked slow, too")
