@@ -38,7 +38,7 @@ def test_decoding_equals_facexlib():
     boxes = rng.normal(0, 2, (len(prior), 4)).astype(np.float32)
     points = rng.normal(0, 2, (len(prior), 10)).astype(np.float32)
     theirs = upstream.decode(torch.from_numpy(boxes), prior, [0.1, 0.2]).numpy() * [width, height, width, height]
-    np.testing.assert_allclose(decode_boxes(boxes, priors(height, width)), theirs, atol=1e-3, rtol=1e-5)
+    np.testing.assert_allclose(decode_boxes(boxes, priors(height, width)), theirs, atol=1e-4, rtol=1e-5)
     theirs = upstream.decode_landm(torch.from_numpy(points), prior, [0.1, 0.2]).numpy() * ([width, height] * 5)
     ours = decode_points(points, priors(height, width)).reshape(-1, 10)
     np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-5)
