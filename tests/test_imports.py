@@ -128,6 +128,17 @@ def test_the_way_to_the_networks_loads_no_torch() -> None:
     assert "torch" not in _loaded("import restorer.api")
 
 
+def test_networks_and_training_load_in_a_plain_pytorch_image() -> None:
+    """There are torch, numpy, opencv, pillow, click and tqdm, and none of the other libraries."""
+    others = ("facexlib", "spandrel", "openvino", "safetensors", "platformdirs", "filelock", "torchvision", "skimage")
+    parts = [path.relative_to(ROOT) for folder in ("networks", "training") for path in (ROOT / folder).rglob("*.py")]
+    names = [".".join(("restorer", *path.with_suffix("").parts)).removesuffix(".__init__") for path in parts]
+    script = "import sys\nfrom importlib import import_module\n"
+    script += f"for name in {others}: sys.modules[name] = None\nfor name in {names}: import_module(name)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_public_names_are_there() -> None:
     for name in restorer.__all__:
         assert getattr(restorer, name) is not None
