@@ -110,7 +110,7 @@ class Endless(io.RawIOBase):
 def test_endless_pipes_end(monkeypatch: pytest.MonkeyPatch) -> None:
     text = Endless(b"no photograph")
     assert drain(cast("BinaryIO", text)) == b"no photograph" + b"y" * 19 and text.given == 32
-    monkeypatch.setattr("restorer.photo.read.MAX_BYTES", 5 << 20)
+    monkeypatch.setattr("restorer.photo.source.MAX_BYTES", 5 << 20)
     data = drain(cast("BinaryIO", Endless(b"\xff\xd8\xff")))
     with pytest.raises(PhotoError, match="larger than"):
         read_photo(data)

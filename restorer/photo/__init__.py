@@ -2,7 +2,8 @@
 
 from restorer.photo.colour import from_srgb, to_srgb
 from restorer.photo.metadata import DIGITAL_SOURCE, Metadata, with_provenance
-from restorer.photo.read import peek, read_photo, read_stream
+from restorer.photo.read import peek, read_photo
+from restorer.photo.source import read_stream
 from restorer.photo.values import (
     FORMAT_CHOICES,
     FORMATS,
