@@ -143,7 +143,8 @@ def test_command_lines_end_with_a_documented_code(arguments: list[str]) -> None:
             result = CliRunner().invoke(restore_command, ["--offline", "--dry-run", *arguments], prog_name="restore")
         finally:
             os.chdir(before)
-    assert result.exit_code in (0, 2, 3), (arguments, result.exception)
+    # 4: --overview names a file of an unknown kind; 5: --model names a file that is not there
+    assert result.exit_code in (0, 2, 3, 4, 5), (arguments, result.exception)
     assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
