@@ -63,7 +63,9 @@ def demo_command(folder: Path, device: str) -> None:
     for report in restorer.run([job]):
         if report.error is not None:
             raise report.error
-        click.echo(f"{report.restored_faces} face restored in {sum(report.seconds.values()):.1f} s", err=True)
+        count = report.restored_faces
+        seconds = sum(report.seconds.values())
+        click.echo(f"{count} face{'' if count == 1 else 's'} restored in {seconds:.1f} s", err=True)
     for name in ("original.png", "degraded.jpg", "restored.png", "comparison.jpg"):
         click.echo(folder / name)
 
