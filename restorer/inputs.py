@@ -74,7 +74,10 @@ def find_inputs(
     found: dict[tuple[str, PurePath], Input] = {}
     for name in given:
         for item in _find(name, recursive, exclude, stdin, patterns):
-            place = item.name if isinstance(item.source, bytes) else os.path.realpath(item.source)
+            if isinstance(item.source, bytes) or item.error is not None:
+                place = item.name
+            else:
+                place = os.path.realpath(item.source)
             found.setdefault((place, item.relative), item)
     if not found:
         raise PhotoError(_none_found(given, recursive))
@@ -98,7 +101,9 @@ def _find(name: str, recursive: bool, exclude: Path | None, stdin: bytes | None,
         yield Input(STDIN, PurePath(STDIN_NAME), stdin or b"")
         return
     path = Path(name)
-    if path.is_dir():
+    if "\0" in name:
+        yield Input(name, PurePath("none"), path, PhotoError(f"Cannot read {name}: no file's name holds a zero byte."))
+    elif path.is_dir():
         yield from _in_folder(path, recursive, exclude)
     elif patterns and _MAGIC.search(name) and not os.path.lexists(name):
         yield from _in_pattern(name, recursive, exclude)

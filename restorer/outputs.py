@@ -52,6 +52,8 @@ class OutputOptions:
             raise UsageError(f"--quality {self.quality} is out of range: give 1 to 100, or auto.")
         if str(self.output) == "":
             raise UsageError("-o needs the name of a folder or file, or - for standard output.")
+        if "\0" in str(self.output):
+            raise UsageError("-o holds a zero byte, and no file's name does.")
         if str(self.output) == STDOUT and (self.compare or self.save_faces):
             option = "--compare" if self.compare else "--save-faces"
             raise UsageError(f"{option} needs files to write, and -o - has none: give -o a folder or file.")

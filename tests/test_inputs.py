@@ -51,6 +51,11 @@ def test_same_photograph_named_twice_is_taken_once(tree: Path) -> None:
     assert names("album/b.jpg", "./album/b.jpg", "album") == ["b.jpg", "a2.jpg", "a10.PNG"]
 
 
+def test_name_with_a_zero_byte_is_no_file(tree: Path) -> None:
+    first, second = find_inputs(["a\0b.jpg", "album/b.jpg"])
+    assert "holds a zero byte" in str(first.error) and second.error is None
+
+
 def test_pattern_that_no_shell_expanded(tree: Path) -> None:
     assert names("album/a*") == ["a2.jpg", "a10.PNG"]
     assert names("album/**/*.webp") == ["sub/c.webp"]

@@ -175,6 +175,11 @@ def test_unreadable_photograph_becomes_a_job_that_fails(album: Path) -> None:
     assert "no such file" in str(missing.input.error)
 
 
+def test_output_with_a_zero_byte() -> None:
+    with pytest.raises(UsageError, match="zero byte"):
+        OutputOptions(output="a\0b")
+
+
 def test_quality_out_of_range() -> None:
     with pytest.raises(UsageError, match="--quality 0"):
         OutputOptions(quality=0)

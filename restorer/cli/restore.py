@@ -99,6 +99,8 @@ def _check(request: Request, options: RestoreOptions, outputs: OutputOptions) ->
         raise UsageError(
             "-o - would write a picture's bytes to the terminal: redirect it, as in `restore ... > out.jpg`."
         )
+    if "\0" in (request.overview or ""):
+        raise UsageError("--overview holds a zero byte, and no file's name does.")
     if request.overview is not None and not request.dry_run:
         raise UsageError("--overview goes with --dry-run.")
     if options.disclose == "caption" and (outputs.compare is False or to_stdout):
