@@ -14,6 +14,7 @@ from restorer.checkpoints.reading import StateDict
 from restorer.contract import NetworkContract
 from restorer.errors import WeightsError
 from restorer.networks.gfpgan import GFPGAN, GFPGANSizes
+from restorer.networks.unet import PlainUNet, UNetSizes
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -64,6 +65,17 @@ def _gfpgan(state: StateDict, config: dict[str, Any]) -> Checkpoint:
     module = GFPGAN(sizes)
     module.load_state_dict(state, strict=True)
     return Checkpoint(module, dataclasses.replace(GFPGAN.contract, input_size=sizes.out_size))
+
+
+def _is_plain_unet(state: StateDict) -> bool:
+    return {"first.weight", "middle.weight", "up.0.skip.weight", "last.weight"} <= state.keys()
+
+
+def _plain_unet(state: StateDict, config: dict[str, Any]) -> Checkpoint:
+    out_size = int(config.get("sizes", {}).get("out_size", 512))
+    module = PlainUNet(UNetSizes.from_state_dict(state, out_size=out_size))
+    module.load_state_dict(state, strict=True)
+    return Checkpoint(module, dataclasses.replace(PlainUNet.contract, input_size=out_size))
 
 
 def _is_retinaface(state: StateDict) -> bool:
@@ -162,6 +174,7 @@ Recognise = Callable[[StateDict], bool]
 Build = Callable[[StateDict, dict[str, Any]], Checkpoint]
 ARCHITECTURES: tuple[tuple[Recognise, Build], ...] = (
     (_is_gfpgan, _gfpgan),
+    (_is_plain_unet, _plain_unet),
     (_is_retinaface, _retinaface),
     (_is_bisenet, _bisenet),
     (_is_arcface, _arcface),

@@ -19,6 +19,7 @@ from restorer.checkpoints.reading import CONFIG_KEY, SUPPORTED, check_finite, fi
 from restorer.contract import NetworkContract
 from restorer.errors import OutputError, WeightsError
 from restorer.networks.gfpgan import GFPGAN
+from restorer.networks.unet import PlainUNet
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -64,7 +65,7 @@ def save_checkpoint(
 
     Args:
         path: The file; an existing one is replaced.
-        module: The network; a GFP-GAN's sizes are written along.
+        module: The network; a face network's sizes are written along.
         contract: What the network expects, where that differs from what its architecture implies.
         dtype: Stored type of floating-point tensors, such as ``torch.float16``; None: as they are.
 
@@ -76,7 +77,7 @@ def save_checkpoint(
     module = module.inner if isinstance(module, FirstOutput) else module
     tensors = {key: _storable(tensor, dtype) for key, tensor in module.state_dict().items()}
     config: dict[str, Any] = {"contract": contract.to_dict()} if contract else {}
-    if isinstance(module, GFPGAN):
+    if isinstance(module, (GFPGAN, PlainUNet)):
         config["sizes"] = module.sizes.to_dict()
     content = save(tensors, {"format": "pt", CONFIG_KEY: json.dumps(config)})
     part: str | None = None

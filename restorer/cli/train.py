@@ -46,7 +46,7 @@ def restoration(
     if threads:
         torch.set_num_threads(threads)
     settings = load_recipe(_recipe(recipe), RestorationSettings)
-    trainer = RestorationTrainer(settings, load_faces(faces, settings.sizes.out_size), run, device)
+    trainer = RestorationTrainer(settings, load_faces(faces, settings.out_size), run, device)
     if (run / STATE).exists():
         trainer.resume()
     elif start:

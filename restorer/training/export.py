@@ -9,7 +9,7 @@ import torch
 
 from restorer.checkpoints import save_checkpoint
 from restorer.errors import UsageError
-from restorer.networks.gfpgan import GFPGAN, GFPGANSizes
+from restorer.training.settings import RestorationSettings, build
 from restorer.training.trainer import STATE
 
 
@@ -37,13 +37,18 @@ def export_run(run: Path, output: Path, *, blend: Path | None = None, share: flo
         if not 0 <= share <= 1:
             raise UsageError(f"The share of a run in a mixture is {share}, but must lie between 0 and 1.")
         other = _state(blend)
-        if other["settings"]["sizes"] != state["settings"]["sizes"]:
+        if any(other["settings"].get(kind) != state["settings"].get(kind) for kind in ("sizes", "plain")):
             raise UsageError(f"{blend} trains a network of other sizes than {run}: they cannot be mixed.")
         weights = {name: torch.lerp(other["average"][name], value, share) for name, value in weights.items()}
-    network = GFPGAN(GFPGANSizes.from_dict(state["settings"]["sizes"]))
+    network = build(RestorationSettings, _given(state["settings"]), f"{run}").network()
     network.load_state_dict(weights)
     save_checkpoint(output, network, dtype=torch.float16)
     return int(state["images"])
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a saved run without those that were not given."""
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _state(run: Path) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from restorer.errors import UsageError
-from restorer.networks.gfpgan import GFPGANSizes
+from restorer.networks.gfpgan import GFPGAN, GFPGANSizes
+from restorer.networks.unet import PlainUNet, UNetSizes
 from restorer.training.dataset import SampleSettings
 
 if sys.version_info >= (3, 11):
@@ -32,11 +34,17 @@ class LossWeights:
 
 @dataclasses.dataclass(frozen=True)
 class RestorationSettings:
-    """A run that trains a GFP-GAN from scratch, prior and U-Net together. Lengths are counted in images."""
+    """A run that trains a face network from scratch: a GFP-GAN, prior and U-Net together, or a plain U-Net.
 
-    sizes: GFPGANSizes
+    Lengths are counted in images.
+    """
+
     images: int
     """Length of the run."""
+    sizes: GFPGANSizes | None = None
+    """Sizes of the GFP-GAN to train."""
+    plain: UNetSizes | None = None
+    """Sizes of the plain U-Net to train instead, the twin that shows what the prior is good for."""
     batch: int = 4
     seed: int = 0
     learning_rate: float = 6e-4
@@ -53,6 +61,25 @@ class RestorationSettings:
     """Autocast to bfloat16; weights, losses and optimiser stay float32."""
     save_every: int = 1000
     """Images between two saved states."""
+
+    def __post_init__(self) -> None:
+        """Check that one network is asked for."""
+        if (self.sizes is None) == (self.plain is None):
+            raise UsageError("A recipe names one network: give it a table [sizes] (GFP-GAN) or [plain] (U-Net).")
+
+    @property
+    def out_size(self) -> int:
+        """Side of the faces in pixels."""
+        sizes = self.sizes or self.plain
+        assert sizes is not None
+        return sizes.out_size
+
+    def network(self) -> GFPGAN | PlainUNet:
+        """Return a new network with weights drawn for training."""
+        if self.sizes is not None:
+            return GFPGAN(self.sizes).initialise()
+        assert self.plain is not None
+        return PlainUNet(self.plain).initialise()
 
 
 def _fits(value: object, hint: object) -> bool:
@@ -78,6 +105,8 @@ def build(cls: type[T], values: dict[str, Any], where: str) -> T:
         if key not in hints:
             raise UsageError(f"{where} has an unknown key {key!r}: known are {', '.join(hints)}.")
         hint = hints[key]
+        if isinstance(hint, UnionType):  # a table that may be left out
+            hint = next(kind for kind in get_args(hint) if kind is not type(None))
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, dict):
                 raise UsageError(f"{where}: {key} must be a table.")

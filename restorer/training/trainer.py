@@ -1,4 +1,4 @@
-"""Train a GFP-GAN from scratch on aligned faces: reconstruction first, then with a discriminator."""
+"""Train a face network from scratch on aligned faces: reconstruction first, then with a discriminator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from restorer.errors import OutputError, UsageError, WeightsError
 from restorer.networks.discriminators import PatchDiscriminator
-from restorer.networks.gfpgan import GFPGAN
 from restorer.training import losses
 from restorer.training.dataset import AlignedCrop, Pair, draw_numbered
 from restorer.training.settings import RestorationSettings
@@ -31,9 +30,9 @@ class RestorationTrainer:
     def __init__(self, settings: RestorationSettings, faces: list[AlignedCrop], run: Path, device: str = "cpu") -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.faces, self.run, self.device = settings, faces, run, torch.device(device)
-        self.generator = GFPGAN(settings.sizes).initialise()
+        self.generator = settings.network()
         self.generator.to(self.device)
-        self.average = GFPGAN(settings.sizes).to(self.device).requires_grad_(False)
+        self.average = settings.network().to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
         self.discriminator = PatchDiscriminator().to(self.device)
         for network in (self.generator, self.average, self.discriminator):
@@ -88,9 +87,10 @@ class RestorationTrainer:
         truth = truth.contiguous()
         terms = {
             "l1": losses.weighted_l1(output, truth, weight),
-            "pyramid": losses.pyramid_l1(pyramid, truth),
             "gradient": losses.gradient_l1(output, truth, weight),
         }
+        if pyramid:  # a plain U-Net draws no smaller images
+            terms["pyramid"] = losses.pyramid_l1(pyramid, truth)
         scores: dict[str, Tensor] = {}
         if adversarial:
             scores["discriminator"] = self._discriminator_step(output.detach(), truth, degraded)
@@ -187,7 +187,7 @@ class RestorationTrainer:
             state = torch.load(run / STATE, map_location=self.device, weights_only=True)
         except FileNotFoundError as error:
             raise UsageError(f"{run} holds no training state ({STATE}): give a run's folder.") from error
-        if state["settings"]["sizes"] != self.state()["settings"]["sizes"]:
+        if any(state["settings"].get(kind) != self.state()["settings"][kind] for kind in ("sizes", "plain")):
             raise UsageError(f"{run} trains a network of other sizes: give the recipe the same [sizes].")
         for network in (self.generator, self.average):
             network.load_state_dict(state["average"])
