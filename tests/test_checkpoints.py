@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,11 @@ def assert_same(loaded: nn.Module, original: nn.Module, side: int) -> None:
         GFPGANSizes.official(64, style_dim=16, narrow=1 / 32, mlp_layers=1),
         GFPGANSizes.official(32, style_dim=8, channel_multiplier=1, narrow=1 / 16, mlp_layers=3),
         GFPGANSizes.official(32, style_dim=8, narrow=1 / 16, sft_half=False),
+        replace(GFPGANSizes.official(32, style_dim=8, narrow=1 / 16), sft=False),
         GFPGANSizes(64, 12, (16, 12, 8), (10, 8, 6), mlp_layers=2, code_per_layer=False, patch=4),
         GFPGANSizes(32, 12, (16, 12, 8), (8, 8, 4), mlp_layers=2, patch=2, residual=True),
     ],
-    ids=["official", "narrow", "whole-sft", "patch", "residual"],
+    ids=["official", "narrow", "whole-sft", "no-sft", "patch", "residual"],
 )
 def test_gfpgan_of_any_size_survives(tmp_path: Path, sizes: GFPGANSizes) -> None:
     module = GFPGAN(sizes).eval()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own idiom)
 
 from restorer.contract import NetworkContract
-from restorer.networks.gfpgan import LEAK, ResidualBlock
+from restorer.networks.layers import LEAK, ResidualBlock
 
 CONTRACT = NetworkContract(
     architecture="plain-unet",

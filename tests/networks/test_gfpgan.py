@@ -130,6 +130,8 @@ class TestSizes:
             PATCHED,
             replace(PATCHED, out_size=64, patch=4, residual=False),
             replace(PATCHED, sft_half=False, code_per_layer=False),
+            replace(SMALL, sft=False),
+            replace(PATCHED, sft=False),
             GFPGANSizes(out_size=64, style_dim=12, prior_channels=(6, 10, 4, 8), unet_channels=(7, 5, 3, 2), patch=2),
         ],
     )
@@ -264,8 +266,34 @@ class TestPatchAndResidual:
         assert torch.equal(with_input, without + image)
 
 
+class TestAblations:
+    def test_without_modulation_only_the_codes_carry_the_picture(self) -> None:
+        network = randomized(replace(SMALL, sft=False))
+        codes, conditions, _ = network.encode(random_image(SMALL))
+        assert conditions == []
+        assert torch.equal(network(random_image(SMALL)), network.stylegan_decoder(codes))
+        assert not any(name.startswith("condition_") for name in network.state_dict())
+
+    def test_modulation_on_all_channels_leaves_none_as_it_was(self) -> None:
+        for half in (True, False):
+            prior = randomized(replace(SMALL, sft_half=half)).stylegan_decoder
+            features = torch.ones(1, 8, 2, 2)
+            width = 4 if half else 8
+            out = prior._transform(features, (torch.full((1, width, 2, 2), 2.0), torch.full((1, width, 2, 2), 0.5)))
+            assert (out == 2.5).sum() == 4 * width
+            assert (out == 1).sum() == 4 * (8 - width)
+
+    def test_new_weights_of_every_kind_keep_the_size_of_the_features(self) -> None:
+        torch.manual_seed(0)
+        for sizes in (SMALL, replace(SMALL, sft=False), replace(SMALL, sft_half=False), PATCHED):
+            out, pyramid = GFPGAN(sizes).initialise().forward_with_pyramid(random_image(sizes, batch=2))
+            assert all(0.01 < level.std() < 100 for level in (out, *pyramid))
+
+
 class TestGradients:
-    @pytest.mark.parametrize("sizes", [SMALL, PATCHED])
+    @pytest.mark.parametrize(
+        "sizes", [SMALL, PATCHED, replace(SMALL, sft=False), replace(SMALL, sft_half=False)], ids=str
+    )
     def test_a_loss_reaches_every_tensor_but_the_mapping_network(self, sizes: GFPGANSizes) -> None:
         network = randomized(sizes).train()
         with torch.enable_grad():
