@@ -2,7 +2,7 @@
 
 RetinaFace is sure and its points are sharp where a face's box is roughly 100 to 190 pixels of the network's input; on
 smaller and larger faces the points drift (MobileNet-0.25, against 60 faces with known points, median error in eye
-distances: 12% at 31 pixels, 6% at 83, 4% at 125 to 145, 5.5% at 260). So the search is in two steps:
+distances: 12% at 31 pixels, 6% at 83, 4% at 125 to 145, 5.5% at 260). So the search is in three steps:
 
 1. *Search.* A whole view and a coarse one for faces that fill the photograph, with a low threshold. Then finer levels
    in tiles, but only tiles in which the level before saw a weak trace of small faces; a plain portrait costs one to
@@ -11,6 +11,8 @@ distances: 12% at 31 pixels, 6% at 83, 4% at 125 to 145, 5.5% at 260). So the se
    small face enlarged, a large one reduced. What this look does not confirm is dropped; box and points are its own.
    Where it is not quite sure, the face may lie on its side or upside down, at which RetinaFace finds the box but
    guesses the points: then three more looks at quarter turns decide.
+3. *Second look.* Every face that was found is seen once more, in a view that has nothing in common with the one it was
+   found in but the face; the two share in its points and its score (see ``detect_second``).
 """
 
 from __future__ import annotations
@@ -18,26 +20,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restorer.contract import NetworkContract
 from restorer.faces import Face
 from restorer.pipeline.detect_geometry import drop_nested, plausible
-from restorer.pipeline.detect_views import (
-    LARGE,
-    SMALL,
-    View,
-    close_look,
-    network_input,
-    tile_count,
-    tiles,
-    turn_back,
-    view_of,
-)
-from restorer.pipeline.retinaface_decode import Detections, FloatArray, decode, join, overlaps, suppress
+from restorer.pipeline.detect_look import SAME_FACE, DetectorEngine, Looker, blend
+from restorer.pipeline.detect_second import second_looks
+from restorer.pipeline.detect_views import LARGE, SMALL, View, close_look, tile_count, tiles, view_of
+from restorer.pipeline.retinaface_decode import Detections, FloatArray, join, suppress
 
 CANDIDATE_SCORE = 0.2
 """Least score of a candidate in the search; the close look then decides with the caller's threshold."""
@@ -57,10 +49,6 @@ MAX_TILES = 16
 """Most tiles at one level; it bounds the finest scale on large photographs."""
 BASE_AREA = 640 * 330
 """Least pixels of the first view at network scale: a panorama is first seen in a few tiles, not as a thin strip."""
-SAME_FACE = 0.4
-"""Intersection over union above which two boxes are one face (RetinaFace's own value)."""
-SAME_VIEW_OF_FACE = 0.6
-"""Intersection over union above which a candidate's points join the weighted mean of the keeper's."""
 MIN_BOX = 8.0
 """Candidates smaller than this in pixels of the photograph hold nothing that could be restored."""
 EDGE = 4.0
@@ -79,24 +67,6 @@ MAX_TURNED = 48
 """Most candidates that are looked at in quarter turns, the surest first."""
 
 
-class DetectorEngine(Protocol):
-    """The part of a runtime's engine that detection needs.
-
-    Called with an NCHW float32 batch it returns three float32 arrays: box offsets (N, A, 4), class *probabilities*
-    (N, A, 2), softmaxed with the face in column 1 (as facexlib's RetinaFace gives in its test phase, not the logits of
-    its train phase), and point offsets (N, A, 10).
-    """
-
-    @property
-    def contract(self) -> NetworkContract:
-        """What the network expects."""
-        ...
-
-    def __call__(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Run a batch."""
-        ...
-
-
 @dataclass(frozen=True)
 class _Candidates:
     found: Detections
@@ -112,9 +82,8 @@ class Detector:
 
     def __init__(self, engine: DetectorEngine, threshold: float, *, batch: int = 8) -> None:
         """Take a RetinaFace engine and the least score of a face, 0 to 1; ``batch`` views go through it at once."""
-        self._engine = engine
+        self._look = Looker(engine, batch)
         self._threshold = threshold
-        self._batch = batch
 
     def __call__(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Face]:
         """Find the faces of one photograph.
@@ -137,6 +106,8 @@ class Detector:
         found = self._settle(pixels, self._search(pixels))
         found = found[found.scores >= self._threshold]
         found = found[np.array([group[0] for group in suppress(found.boxes, found.scores, SAME_FACE)], dtype=np.intp)]
+        found = second_looks(self._look, pixels, found, self._candidate_score)
+        found = found[found.scores >= self._threshold]
         return _faces(drop_nested(found), width=pixels.shape[1], height=pixels.shape[0])
 
     @property
@@ -167,7 +138,8 @@ class Detector:
     def _level(self, pixels: NDArray[np.generic], views: Sequence[View]) -> tuple[_Candidates, FloatArray]:
         """Look at views; return candidates and where traces (M, 2) of faces too small for this level lie."""
         kept, seen, cut, traces = [], [], [], [np.zeros((0, 2), dtype=np.float32)]
-        for view, found in zip(views, self._look(pixels, views, min(TRACE_SCORE, self._candidate_score)), strict=True):
+        least = min(TRACE_SCORE, self._candidate_score)
+        for view, found in zip(views, self._look(pixels, views, least=least), strict=True):
             sure = found.scores >= self._candidate_score
             candidates = found[sure]
             placed = view.detections_to_photo(candidates)
@@ -178,21 +150,6 @@ class Detector:
             small = found[~sure & (found.sizes < TRACE_SIZE)]
             traces.append(view.to_photo(_unexplained(small, candidates)))
         return _Candidates(join(kept), np.concatenate(seen), np.concatenate(cut)), np.concatenate(traces)
-
-    def _look(
-        self, pixels: NDArray[np.generic], views: Sequence[View], least: float, turns: int = 0
-    ) -> list[Detections]:
-        """Run views that share one canvas size, a batch at a time, turned by quarters; candidates in canvas pixels."""
-        results = []
-        for start in range(0, len(views), self._batch):
-            part = views[start : start + self._batch]
-            batch = np.rot90(network_input(pixels, part, self._engine.contract), turns, axes=(2, 3))
-            side = part[0].canvas
-            boxes, probabilities, points = self._engine(np.ascontiguousarray(batch))
-            for outputs in zip(boxes, probabilities, points, strict=True):
-                found = decode(outputs[0], outputs[1], outputs[2], (side, side), least)
-                results.append(turn_back(found, turns, side))
-        return results
 
     def _settle(self, pixels: NDArray[np.generic], candidates: _Candidates) -> Detections:
         """Make one face of each group of overlapping candidates; look closely where none was seen at a good size."""
@@ -205,7 +162,7 @@ class Detector:
         settled, unclear, peaks = [], [], []
         for group in suppress(found.boxes, found.scores * fitness, SAME_FACE):
             if good[group[0]] and found.scores[group[0]] >= max(self._threshold, UPRIGHT_SCORE):
-                settled.append(_blend(found[group[good[group]]]))
+                settled.append(blend(found[group[good[group]]]))
             else:
                 unclear.append(group[0])
                 peaks.append(found.scores[group].max())
@@ -217,14 +174,16 @@ class Detector:
         first = np.argsort(-peaks, kind="stable")[:MAX_CLOSE_LOOKS]
         found, peaks = found[first], peaks[first]
         views = [close_look(box, BEST_SIZE, width, height) for box in found.boxes]
-        best = self._closest(pixels, views, found.boxes, turns=0)
+        best = self._look.closest(pixels, views, found.boxes, self._candidate_score)
         sure = [face.scores.max(initial=0) for face in best]
         unsure = [
             row for row, score in enumerate(sure) if score < UPRIGHT_SCORE and max(score, peaks[row]) >= UNSURE_SCORE
         ]
         unsure = unsure[:MAX_TURNED]
         for turns in (1, 2, 3):
-            turned = self._closest(pixels, [views[row] for row in unsure], found.boxes[unsure], turns)
+            turned = self._look.closest(
+                pixels, [views[row] for row in unsure], found.boxes[unsure], self._candidate_score, turns=turns
+            )
             for row, face in zip(unsure, turned, strict=True):
                 best[row] = _surer(best[row], face)
         return join(
@@ -233,18 +192,6 @@ class Detector:
                 for face, peak in zip(best, peaks, strict=True)
             ]
         )
-
-    def _closest(
-        self, pixels: NDArray[np.generic], views: Sequence[View], boxes: FloatArray, turns: int
-    ) -> list[Detections]:
-        """Return for each view of a candidate the same face as seen there: one row, or none."""
-        faces = []
-        for box, view, seen in zip(boxes, views, self._look(pixels, views, self._candidate_score, turns), strict=True):
-            placed = view.detections_to_photo(seen[plausible(seen)])
-            union, _ = overlaps(box, placed.boxes)
-            same = placed[union >= SAME_FACE]
-            faces.append(_blend(same) if len(same) else same)
-        return faces
 
 
 def first_scale(width: int, height: int) -> float:
@@ -286,19 +233,6 @@ def _cut_off(view: View, boxes: FloatArray, width: int, height: int) -> NDArray[
     inner = np.array([x0 > 0, y0 > 0, x1 < width, y1 < height])
     room = np.stack([boxes[:, 0], boxes[:, 1], view.width - boxes[:, 2], view.height - boxes[:, 3]], axis=1)
     return np.asarray(((room < EDGE) & inner).any(axis=1))
-
-
-def _blend(found: Detections) -> Detections:
-    """Return one detection: the surest one's box and score, and the mean of the points of all that see the same face.
-
-    Neighbouring priors see the same face with independent errors; their mean, weighted by score, is 10% nearer.
-    """
-    best = int(np.argmax(found.scores))
-    union, _ = overlaps(found.boxes[best], found.boxes)
-    near = (union > SAME_VIEW_OF_FACE) & (found.scores >= found.scores[best] / 2)
-    near[best] = True
-    points = np.average(found.points[near], axis=0, weights=found.scores[near]).astype(np.float32)
-    return Detections(found.boxes[best : best + 1], found.scores[best : best + 1], points[None])
 
 
 def _surer(face: Detections, turned: Detections) -> Detections:

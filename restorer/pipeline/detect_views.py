@@ -23,6 +23,8 @@ LARGE = 640
 """Side in pixels of the canvas for whole photographs and tiles: RetinaFace's own training size."""
 SMALL = 256
 """Side in pixels of the canvas for coarse views and for close looks at one face."""
+COARSEST = 32
+"""Pixels of the canvas between the centres of the network's coarsest grid."""
 OVERLAP = 96
 """Pixels shared by neighbouring tiles: faces to this size are whole in one of them, larger ones in a coarser level."""
 
@@ -97,6 +99,24 @@ def close_look(box: FloatArray, size: float, width: int, height: int) -> View:
         for value, start, side in zip(centre, (x0, y0), (width, height), strict=True)
     )
     return view_of((min(x0, x1 - 1), min(y0, y1 - 1), x1, y1), scale, SMALL)
+
+
+def octave_look(box: FloatArray, best: float, width: int, height: int) -> View:
+    """Return the view around a box (4,) at the power of two of the photograph's size at which it is nearest ``best``.
+
+    The view is never enlarged, and its corner lies where the network's coarsest grid has a corner when it sees the
+    whole photograph at that size: away from the view's edges the network sees the same as there.
+    """
+    longer = max(float((box[2:] - box[:2]).max()), 1.0)
+    divisor = 2 ** max(0, round(math.log2(longer / best)))
+    cell = COARSEST * divisor
+    whole = divisor * SMALL
+    centre = (box[:2] + box[2:]) / 2
+    x0, y0 = (
+        max(0, min(round((float(value) - whole / 2) / cell), (side - 1) // cell)) * cell
+        for value, side in zip(centre, (width, height), strict=True)
+    )
+    return view_of((x0, y0, min(width, x0 + whole), min(height, y0 + whole)), 1 / divisor, SMALL)
 
 
 def render(pixels: NDArray[Any], view: View) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ def test_every_size_is_found_in_an_ordinary_photograph(size):
     faces, engine = detect(photo(1440, 1080, drawn))
     assert_faces(faces, drawn)
     assert engine.looks[LARGE] <= 3
-    assert engine.looks[SMALL] <= 2
+    assert engine.looks[SMALL] <= 3  # a coarse one, a close one and a second one
 
 
 @pytest.mark.parametrize("shape", [(6000, 4000), (4000, 6000), (9000, 900), (2300, 2300)])
@@ -139,7 +139,7 @@ def test_what_the_close_look_does_not_confirm_is_dropped():
 
 
 def test_a_weak_candidate_becomes_sure_when_seen_closely():
-    faces, _ = detect(photo(600, 400, [(100, 100, 50, 50)]), score=lambda size: 0.95 if size > 100 else 0.4)
+    faces, _ = detect(photo(600, 400, [(100, 100, 24, 24)]), score=lambda size: 0.95 if size > 100 else 0.4)
     assert [round(face.score, 2) for face in faces] == [0.95]
 
 
