@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from restorer.errors import PhotoError
 from restorer.faces import Point
+from restorer.training.batch import Batch
+from restorer.training.components import component_boxes
 from restorer.training.degradations import DegradationSettings, degrade
 
 MANIFEST = "manifest.json"
@@ -94,6 +98,8 @@ class Pair:
     truth: NDArray[np.uint8]
     weight: NDArray[np.float32]
     """size×size, 1 on average over the face, larger on eyes and mouth."""
+    boxes: NDArray[np.float32]
+    """(3, 4), see :func:`component_boxes`."""
 
 
 def component_weight(points: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -129,7 +135,8 @@ def draw_pair(face: AlignedCrop, settings: SampleSettings, rng: np.random.Genera
     degraded = truth if rng.random() < settings.clean else degrade(truth, settings.degradation, rng)
     if is_grey:
         degraded = cv2.merge([cv2.cvtColor(degraded, cv2.COLOR_RGB2GRAY)] * 3).astype(np.uint8)
-    return Pair(degraded, truth, component_weight(points, truth.shape[0]))
+    size = truth.shape[0]
+    return Pair(degraded, truth, component_weight(points, size), component_boxes(points, size))
 
 
 def draw_numbered(faces: list[AlignedCrop], settings: SampleSettings, seed: int, number: int) -> Pair:
@@ -140,3 +147,26 @@ def draw_numbered(faces: list[AlignedCrop], settings: SampleSettings, seed: int,
     visit, place = divmod(number, len(faces))
     order = np.random.default_rng([seed, 0, visit]).permutation(len(faces))
     return draw_pair(faces[order[place]], settings, np.random.default_rng([seed, 1, number]))
+
+
+def draw_batch(
+    faces: list[AlignedCrop],
+    settings: SampleSettings,
+    seed: int,
+    numbers: Sequence[int],
+    device: torch.device | str = "cpu",
+) -> Batch:
+    """Draw the run's pairs of these numbers onto a device; see :func:`draw_numbered`."""
+    return stack([draw_numbered(faces, settings, seed, number) for number in numbers]).to(torch.device(device))
+
+
+def stack(pairs: Sequence[Pair]) -> Batch:
+    """Return pairs as tensors; the images are channels-last views of their pixels."""
+
+    def images(name: str) -> Tensor:
+        pixels = torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs]))
+        return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+    weight = torch.from_numpy(np.stack([pair.weight for pair in pairs]))[:, None]
+    boxes = torch.from_numpy(np.stack([pair.boxes for pair in pairs]))
+    return Batch(images("degraded"), images("truth"), weight, boxes)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from restorer.errors import PhotoError
-from restorer.training.dataset import SampleSettings, component_weight, draw_numbered, draw_pair, load_faces
+from restorer.training.components import component_boxes
+from restorer.training.dataset import SampleSettings, component_weight, draw_batch, draw_numbered, draw_pair, load_faces
 from tests.training.faces import POINTS, drawn_face, write_zip
 
 
@@ -89,3 +90,28 @@ def test_a_pair_depends_on_seed_and_number_alone_and_a_round_visits_every_face()
     plain = SampleSettings(clean=1.0, grey=0.0)
     skins = {tuple(draw_numbered(faces, plain, 7, number).truth[32, 32]) for number in range(5, 10)}
     assert len(skins) == 5
+
+
+def test_a_batch_holds_the_pairs_of_its_numbers() -> None:
+    faces = [drawn_face(seed) for seed in range(3)]
+    batch = draw_batch(faces, SampleSettings(), 7, [4, 9])
+    assert len(batch) == 2 and batch.boxes.shape == (2, 3, 4) and batch.weight.shape == (2, 1, 64, 64)
+    for row, number in enumerate((4, 9)):
+        pair = draw_numbered(faces, SampleSettings(), 7, number)
+        for name in ("degraded", "truth"):
+            pixels = ((getattr(batch, name)[row] + 1) * 127.5).permute(1, 2, 0).numpy()
+            assert np.abs(pixels - getattr(pair, name)).max() < 1e-3
+        assert np.array_equal(batch.weight[row, 0].numpy(), pair.weight)
+        assert np.array_equal(batch.boxes[row].numpy(), pair.boxes)
+
+
+def test_a_mirrored_pair_has_the_boxes_of_its_own_eyes() -> None:
+    face = drawn_face(0)
+    face.points[0] = (20, 30)
+    plain = SampleSettings(clean=1.0, grey=0.0)
+    for seed in range(8):
+        pair = draw_pair(face, plain, np.random.default_rng(seed))
+        same = np.array_equal(pair.truth, face.pixels)
+        left_eye = (20 if same else 63 - 40, 30)
+        assert pair.boxes[0, [0, 2]].mean() == pytest.approx(left_eye[0], abs=1)
+        assert np.allclose(pair.boxes, component_boxes(face.points, 64)) == same
