@@ -49,9 +49,10 @@ def minibatch_deviation(features: Tensor, group: int) -> Tensor:
     count, _, height, width = features.shape
     group = max(size for size in range(1, min(group, count) + 1) if count % size == 0)
     # at least float32: squares of bf16 differences lose too many digits
-    grouped = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(0, (-1, group))
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    grouped = wide.reshape(count // group, group, *features.shape[1:])
     # a small number under the root: a batch of equal images has no derivative there otherwise
-    deviation = (grouped.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    deviation: Tensor = (grouped.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
     return deviation.repeat_interleave(group)[:, None, None, None].expand(-1, 1, height, width).to(features.dtype)
 
 

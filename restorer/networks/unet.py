@@ -43,7 +43,7 @@ class UNetSizes:
     @property
     def smallest(self) -> int:
         """Side of the coarsest feature map."""
-        return self.out_size // self.patch // 2 ** (len(self.channels) - 1)
+        return int(self.out_size // self.patch // 2 ** (len(self.channels) - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
