@@ -1,4 +1,4 @@
-"""Compose the detector's training views: single photographs, mosaics and crowds of pasted faces.
+"""Compose the detector's training views: single photographs, mosaics, crowds of pasted faces and scenes without any.
 
 The photographs at hand show one person each, so views with many and small faces are composed. The teacher judges the
 composed view, which makes anything usable as material: halves of faces, upside-down ones, shuffled patches.
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restorer.training.detector_scenery import scenery
 from restorer.training.detector_sources import MIRRORED_POINTS, Pixels, Source
 
 Matrix = NDArray[np.float64]
@@ -117,9 +118,9 @@ class ViewComposer:
         self.with_faces = [source for source in sources if len(source.boxes)]
 
     def compose(self, size: int, rng: np.random.Generator) -> View:
-        """Return one view of ``size``×``size`` pixels: a single photograph, a mosaic or a crowd."""
-        kind = rng.choice(3, p=(0.2, 0.6, 0.2))
-        view = (self.single, self.mosaic, self.crowd)[int(kind)](size, rng)
+        """Return one view of ``size``×``size`` pixels: one photograph, a mosaic, a crowd or a scene without people."""
+        kind = rng.choice(4, p=(0.19, 0.56, 0.17, 0.08))
+        view = (self.single, self.mosaic, self.crowd, self.deserted)[int(kind)](size, rng)
         return View(_distract(view.pixels, rng), view.boxes, view.points)
 
     def single(self, size: int, rng: np.random.Generator) -> View:
@@ -163,6 +164,10 @@ class ViewComposer:
             points = np.concatenate((points[clear], placed.points[kept] + patch[:2]))
         return View(pixels.astype(np.uint8), boxes, points.reshape(-1, 10))
 
+    def deserted(self, size: int, rng: np.random.Generator) -> View:
+        """A drawn scene in which nobody is."""
+        return View(scenery(size, size, rng), np.zeros((0, 4), np.float32), np.zeros((0, 10), np.float32))
+
     def _piece(
         self, width: int, height: int, side: float, rng: np.random.Generator, *, centred: bool = False
     ) -> Placed:
@@ -184,7 +189,7 @@ class ViewComposer:
         kind = rng.random()
         if kind < 0.78:
             return self._piece(width, height, side, rng)
-        pixels = self._detail(width, height, rng) if kind < 0.9 else _texture(width, height, rng)
+        pixels = self._detail(width, height, rng) if kind < 0.87 else _nobody(width, height, rng)
         return Placed(pixels, np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32))
 
     def _detail(self, width: int, height: int, rng: np.random.Generator) -> Pixels:
@@ -200,7 +205,7 @@ class ViewComposer:
         kind = rng.random()
         if kind < 0.5:
             return _shuffle(self._detail(size, size, rng), rng)
-        return self._detail(size, size, rng) if kind < 0.75 else _texture(size, size, rng)
+        return self._detail(size, size, rng) if kind < 0.75 else _nobody(size, size, rng)
 
 
 def _edges(size: int, count: int, rng: np.random.Generator) -> list[int]:
@@ -241,6 +246,10 @@ def _shuffle(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     result: Pixels = pixels.copy()
     result[: size * side, : size * side] = mixed.reshape(size * side, size * side, 3)
     return result
+
+
+def _nobody(width: int, height: int, rng: np.random.Generator) -> Pixels:
+    return scenery(width, height, rng) if rng.random() < 0.6 else _texture(width, height, rng)
 
 
 def _texture(width: int, height: int, rng: np.random.Generator) -> Pixels:
