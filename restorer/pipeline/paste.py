@@ -8,7 +8,9 @@ greatest mask: no face is overwritten, and the order of the faces plays no part.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -31,6 +33,7 @@ from restorer.resample import (
     warp,
     warp_mask,
 )
+from restorer.runtime.device import thread_limit
 
 Box = tuple[int, int, int, int]
 Floats = NDArray[np.float32]
@@ -120,16 +123,20 @@ def paste(
         return result
     scale_x, scale_y = scale if isinstance(scale, tuple) else (scale, scale)
     to_photo = invert(scaling(scale_x, scale_y))
-    found = [_place(face, mask, to_photo, canvas) for face, mask in zip(restored, masks, strict=True)]
-    # One order, whichever the caller's, so that even the last bit of the sums is the same.
-    placed = sorted((face for face in found if face is not None), key=lambda face: (face.box, float(face.pixels.sum())))
-    if texturing is not None:
-        placed = [_textured(face, canvas, texturing) for face in placed]
-    for top in range(0, canvas.shape[0], _BAND):
-        bottom = min(top + _BAND, canvas.shape[0])
-        faces = [face for face in placed if face.box[1] < bottom and face.box[3] > top]
-        for group in _side_by_side(faces):
-            _blend(result, group, top, bottom, strength)
+    with ThreadPoolExecutor(thread_limit() or os.cpu_count()) as pool:  # OpenCV and NumPy let go of Python's lock
+        pairs = list(zip(restored, masks, strict=True))
+        found = pool.map(lambda pair: _place(*pair, to_photo, canvas), pairs)
+        # One order, whichever the caller's, so that even the last bit of the sums is the same.
+        placed = sorted((face for face in found if face is not None), key=lambda face: (face.box, face.pixels.sum()))
+        if texturing is not None:
+            placed = list(pool.map(lambda face: _textured(face, canvas, texturing), placed))
+        parts = [
+            (group, top, min(top + _BAND, canvas.shape[0]))
+            for top in range(0, canvas.shape[0], _BAND)
+            for group in _side_by_side([face for face in placed if face.box[1] < top + _BAND and face.box[3] > top])
+        ]
+        # no two parts share a pixel
+        list(pool.map(lambda part: _blend(result, part[0], part[1], part[2], strength), parts))
     return result
 
 
