@@ -125,7 +125,7 @@ def paste(
     to_photo = invert(scaling(scale_x, scale_y))
     with ThreadPoolExecutor(thread_limit() or os.cpu_count()) as pool:  # OpenCV and NumPy let go of Python's lock
         pairs = list(zip(restored, masks, strict=True))
-        found = pool.map(lambda pair: _place(*pair, to_photo, canvas), pairs)
+        found = pool.map(lambda pair: _place(pair[0], pair[1], to_photo, canvas), pairs)
         # One order, whichever the caller's, so that even the last bit of the sums is the same.
         placed = sorted((face for face in found if face is not None), key=lambda face: (face.box, face.pixels.sum()))
         if texturing is not None:
