@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-RECIPES = Path(__file__).resolve().parent.parent / "training" / "recipes"
+from restorer.cli.boundary import say
+from restorer.cli.session import recipe_file, run_options, train
 
-
-def _recipe(name: str) -> Path:
-    """Return the recipe's file: a path, or the name of a recipe that comes with the package."""
-    path = Path(name)
-    return path if path.suffix == ".toml" else RECIPES / f"{name}.toml"
+if TYPE_CHECKING:
+    from restorer.training.ending import Clock
 
 
 @click.group("train")
@@ -23,44 +22,30 @@ def train_group() -> None:
 
 @train_group.command("restoration")
 @click.argument("faces", type=click.Path(path_type=Path))
-@click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--from", "start", type=click.Path(path_type=Path), help="Begin with the networks of another run.")
-@click.option("--recipe", default="lite", show_default=True, help="A recipe's name or TOML file.")
-@click.option("--minutes", type=float, default=math.inf, help="Save and end cleanly after so many minutes.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(1), help="Threads on the CPU.  [default: all]")
+@run_options("lite")
 def restoration(
-    faces: Path, run: Path, start: Path | None, recipe: str, minutes: float, device: str, threads: int | None
+    faces: Path, run: Path, start: Path | None, recipe: Path, changes: tuple[str, ...], clock: Clock, device: str
 ) -> None:
     """Train a GFP-GAN on FACES, a zip or folder of aligned faces with a manifest.json.
 
-    Continues where it stopped when the run's folder holds a saved state.
+    Continues where it stopped when the run's folder holds a saved state. Several GPUs: torchrun --nproc-per-node N -m
+    restorer train restoration ... --device cuda.
     """
-    import torch
-    from tqdm import tqdm
-
     from restorer.training.dataset import load_faces
+    from restorer.training.processes import join_processes
     from restorer.training.settings import RestorationSettings, load_recipe
-    from restorer.training.trainer import STATE, RestorationTrainer
+    from restorer.training.state import STATE
+    from restorer.training.trainer import RestorationTrainer
 
-    if threads:
-        torch.set_num_threads(threads)
-    settings = load_recipe(_recipe(recipe), RestorationSettings)
-    trainer = RestorationTrainer(settings, load_faces(faces, settings.out_size), run, device)
-    if (run / STATE).exists():
-        trainer.resume()
-    elif start:
-        trainer.start_from(start)
-    with tqdm(total=settings.images, initial=trainer.images, unit="image") as bar:
-
-        def report(row: dict[str, float]) -> None:
-            bar.update(trainer.images - bar.n)
-            bar.set_postfix({name: row[name] for name in ("loss", "l1", "gradient")})
-
-        finished = trainer.train(minutes=minutes, report=report)
-    click.echo(
-        f"{run}: {trainer.images} of {settings.images} images{'' if finished else ', to be continued'}", err=True
-    )
+    settings = load_recipe(recipe, RestorationSettings, changes)
+    with join_processes(device) as processes:
+        trainer = RestorationTrainer(settings, load_faces(faces, settings.out_size), run, processes)
+        if (run / STATE).exists():
+            trainer.resume()
+        elif start:
+            trainer.start_from(start)
+        train(trainer, clock)
 
 
 @train_group.command("export")
@@ -73,7 +58,20 @@ def export(run: Path, output: Path, blend: Path | None, share: float) -> None:
     from restorer.training.export import export_run
 
     images = export_run(run, output, blend=blend, share=share)
-    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB after {images} images", err=True)
+    say(f"{output}: {output.stat().st_size / 1e6:.1f} MB after {images} images")
+
+
+@train_group.command("plot")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The PNG file to write.  [default: in RUN]")
+def plot(run: Path, output: Path | None) -> None:
+    """Draw the losses of RUN, as training does whenever it saves."""
+    from restorer.training.loop import LOG, PLOT
+    from restorer.training.plot import draw_plot
+
+    output = output or run / PLOT
+    found = draw_plot(run / LOG, output)
+    say(f"{output}: at the end " + ", ".join(f"{name} {curve.mean[-1]:.4g}" for name, curve in found.items()))
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -109,7 +107,7 @@ def detector(
 
     if threads:
         torch.set_num_threads(threads)
-    settings = load_recipe(_recipe(recipe), DetectorSettings)
+    settings = load_recipe(recipe_file(recipe), DetectorSettings)
 
     def notify(line: str) -> None:
         click.echo(line, err=True)

@@ -70,8 +70,10 @@ class AdversarialLoss(Objective):
 
     def discriminator_terms(self, output: Tensor, truth: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return ``discriminator`` and maybe ``r1``; see :class:`Objective`."""
-        real, _ = self._judge(truth, batch)
-        fake, _ = self._judge(output, batch)
+        # one context for both, which casts each bias once: gradients then add up as they did in version 0.1
+        with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.bf16):
+            real, _ = self._judge(truth, batch)
+            fake, _ = self._judge(output, batch)
         terms = {"discriminator": losses.discriminator_logistic(real.float(), fake.float())}
         if self.r1 and batch.step % self.r1_every == 0:
             seen = truth.detach().requires_grad_(True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from restorer.checkpoints import save_checkpoint
 from restorer.errors import UsageError
-from restorer.training.settings import RestorationSettings, build
-from restorer.training.trainer import STATE
+from restorer.training.state import load_state
+from restorer.training.trainer import saved_settings
 
 
 def export_run(run: Path, output: Path, *, blend: Path | None = None, share: float = 0.5) -> int:
@@ -29,31 +28,20 @@ def export_run(run: Path, output: Path, *, blend: Path | None = None, share: flo
 
     Raises:
         UsageError: if a folder holds no run, the two runs' networks differ in size, or the share is out of range.
+        WeightsError: if a state is damaged.
         OutputError: if the file cannot be written.
     """
-    state = _state(run)
+    state = load_state(run, "restoration")
     weights = state["average"]
     if blend is not None:
         if not 0 <= share <= 1:
             raise UsageError(f"The share of a run in a mixture is {share}, but must lie between 0 and 1.")
-        other = _state(blend)
-        if any(other["settings"].get(kind) != state["settings"].get(kind) for kind in ("sizes", "plain")):
+        other = load_state(blend, "restoration")
+        mine, theirs = saved_settings(run, state), saved_settings(blend, other)
+        if (mine.sizes, mine.plain) != (theirs.sizes, theirs.plain):
             raise UsageError(f"{blend} trains a network of other sizes than {run}: they cannot be mixed.")
         weights = {name: torch.lerp(other["average"][name], value, share) for name, value in weights.items()}
-    network = build(RestorationSettings, _given(state["settings"]), f"{run}").network()
+    network = saved_settings(run, state).network()
     network.load_state_dict(weights)
     save_checkpoint(output, network, dtype=torch.float16)
     return int(state["images"])
-
-
-def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a saved run without those that were not given."""
-    return {key: value for key, value in settings.items() if value is not None}
-
-
-def _state(run: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(run / STATE, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"{run} holds no training state ({STATE}): give a run's folder.") from error
-    return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -21,20 +22,28 @@ else:
 T = TypeVar("T")
 
 
+NEVER = 10**12
+"""A number of images that no run reaches."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """Factor of each loss in the generator's sum."""
+    """Factor of each loss in the generator's sum; a loss of factor 0 that needs networks of its own is left out."""
 
     l1: float = 1.0
     pyramid: float = 0.25
     gradient: float = 1.0
     adversarial: float = 0.02
     feature_matching: float = 0.5
+    component: float = 0.0
+    """Discriminators of eyes and mouth."""
+    component_style: float = 0.0
+    """Gram matrices of their features."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RestorationSettings:
-    """A run that trains a face network from scratch: a GFP-GAN, prior and U-Net together, or a plain U-Net.
+    """A run that trains a face network: a GFP-GAN, its prior from scratch or trained before, or a plain U-Net.
 
     Lengths are counted in images.
     """
@@ -46,26 +55,58 @@ class RestorationSettings:
     plain: UNetSizes | None = None
     """Sizes of the plain U-Net to train instead, the twin that shows what the prior is good for."""
     batch: int = 4
+    parts: int = 1
+    """Parts of a batch that are computed one after the other, or shared among processes; their gradients are averaged.
+    What is measured over images of a batch is measured within a part."""
     seed: int = 0
     learning_rate: float = 6e-4
     """Adam's at the top; it rises over ``warmup`` images and falls along a cosine to a twentieth."""
     warmup: int = 1000
+    halvings: tuple[int, ...] = ()
+    """Images after which the rate is halved; where given, it does not follow the cosine."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Adam's memory of the gradient and of its square."""
+    clip: float = 1.0
+    """Largest norm of the generator's gradient."""
+    prior_rate: float = 1.0
+    """Factor of the prior's learning rate; 0: the prior stays as it is."""
+    pyramid_until: int = NEVER
+    """Images after which the pyramid loss is dropped."""
     adversarial_from: int = 10**9
-    """Images after which the discriminator joins."""
+    """Images after which the discriminators join."""
+    discriminator: str = "patch"
+    """``patch``: many local judgements, beside the degraded face; ``stylegan2``: one for the whole face."""
+    discriminators_first: bool = True
+    """Update the discriminators before the generator in each step, rather than after it as GFP-GAN's own code does."""
     discriminator_rate: float = 2e-4
+    discriminator_betas: tuple[float, float] = (0.5, 0.99)
+    r1: float = 0.0
+    """R1's γ on the whole face's discriminator; 0: none."""
+    r1_every: int = 16
+    """Steps from one R1 to the next (lazy regularisation)."""
     ema_images: float = 2000.0
     """Images over which the averaged generator forgets half."""
     losses: LossWeights = LossWeights()
     samples: SampleSettings = SampleSettings()
     bf16: bool = True
-    """Autocast to bfloat16; weights, losses and optimiser stay float32."""
+    """Autocast to bfloat16 where the device computes in it; weights, losses and optimiser stay float32."""
     save_every: int = 1000
     """Images between two saved states."""
+    log_every: int = 1
+    """Images between two lines of the log, which hold means."""
+    sheet_every: int = 1000
+    """Images between two sheets of samples."""
 
     def __post_init__(self) -> None:
-        """Check that one network is asked for."""
+        """Refuse settings that contradict each other."""
         if (self.sizes is None) == (self.plain is None):
             raise UsageError("A recipe names one network: give it a table [sizes] (GFP-GAN) or [plain] (U-Net).")
+        if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
+            raise UsageError(f"A batch of {self.batch} cannot be cut into {self.parts} equal parts.")
+        if self.discriminator not in ("patch", "stylegan2"):
+            raise UsageError(f"There is no discriminator {self.discriminator!r}: choose patch or stylegan2.")
+        if min(self.save_every, self.log_every, self.sheet_every) < 1:
+            raise UsageError("save_every, log_every and sheet_every count images and must be at least 1.")
 
     @property
     def out_size(self) -> int:
@@ -75,17 +116,25 @@ class RestorationSettings:
         return sizes.out_size
 
     def network(self) -> GFPGAN | PlainUNet:
-        """Return a new network with weights drawn for training."""
-        if self.sizes is not None:
-            return GFPGAN(self.sizes).initialise()
-        assert self.plain is not None
-        return PlainUNet(self.plain).initialise()
+        """Return a new network with weights drawn for training.
+
+        Raises:
+            UsageError: The sizes do not fit together.
+        """
+        try:
+            if self.sizes is not None:
+                return GFPGAN(self.sizes).initialise()
+            assert self.plain is not None
+            return PlainUNet(self.plain).initialise()
+        except ValueError as error:
+            raise UsageError(f"The recipe's sizes cannot be built: {error}.") from error
 
 
 def _fits(value: object, hint: object) -> bool:
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
-        return isinstance(value, list) and all(_fits(item, kinds[0]) for item in value)
+        length_fits = kinds[-1] is Ellipsis or (isinstance(value, list) and len(value) == len(kinds))
+        return isinstance(value, list) and length_fits and all(_fits(item, kinds[0]) for item in value)
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:
@@ -121,12 +170,74 @@ def build(cls: type[T], values: dict[str, Any], where: str) -> T:
         raise UsageError(f"{where} is incomplete: {error}.") from error
 
 
-def load_recipe(path: Path, cls: type[T]) -> T:
-    """Read a TOML recipe into a settings dataclass; UsageError says what is wrong with it."""
+def described(settings: object) -> list[str]:
+    """Return a line for each table of a run's settings, for people."""
+    values = given(dataclasses.asdict(settings))  # type: ignore[call-overload]
+    return list(_lines(values, "settings"))
+
+
+def _lines(values: Mapping[str, Any], name: str) -> Iterator[str]:
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    if plain:
+        yield f"{name}: " + ", ".join(f"{key} {_word(value)}" for key, value in plain.items())
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _lines(value, key if name == "settings" else f"{name}.{key}")
+
+
+def _word(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + " ".join(_word(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return saved settings without those that were not given (None), as :func:`build` wants them."""
+    return {
+        key: given(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def load_recipe(path: Path, cls: type[T], changes: Sequence[str] = ()) -> T:
+    """Read a TOML recipe into a settings dataclass.
+
+    Args:
+        path: The recipe.
+        cls: The dataclass.
+        changes: Settings to change, each as ``key=value`` with dots between tables and keys and the value in TOML, such
+            as ``losses.l1=0.1``.
+
+    Raises:
+        UsageError: Something is wrong with it; the message says what and where.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"The recipe {path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"The recipe {path} is not TOML: {error}.") from error
+    for change in changes:
+        _change(values, change)
     return build(cls, values, f"The recipe {path.name}")
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    """Set one value of a recipe's tables."""
+    key, equals, text = change.partition("=")
+    *tables, last = key.strip().split(".")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+        if not equals:
+            raise ValueError("there is no '=' in it")
+    except (tomllib.TOMLDecodeError, ValueError) as error:
+        raise UsageError(
+            f"The change {change!r} of the recipe is none ({error}): write key=value, the value as in TOML, "
+            "such as batch=8 or losses.l1=0.1."
+        ) from error
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"The change {change!r} of the recipe names a table {table!r} that is a single value.")
+    values[last] = value

@@ -1,131 +1,214 @@
-"""Train a face network from scratch on aligned faces: reconstruction first, then with a discriminator."""
+"""Train a face network on aligned faces: reconstruction first, then with discriminators."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from restorer.errors import OutputError, UsageError, WeightsError
-from restorer.networks.discriminators import PatchDiscriminator
+from restorer.errors import UsageError
+from restorer.networks.gfpgan import GFPGAN
+from restorer.networks.unet import PlainUNet
 from restorer.training import losses
-from restorer.training.dataset import AlignedCrop, Pair, draw_numbered
-from restorer.training.settings import RestorationSettings
+from restorer.training.batch import Batch
+from restorer.training.dataset import AlignedCrop, draw_batch, draw_pair, stack
+from restorer.training.loop import Row, Trainer
+from restorer.training.objectives import build_objectives
+from restorer.training.processes import ALONE, Processes
+from restorer.training.settings import RestorationSettings, build, given
+from restorer.training.sheets import draw_sheet, evenly, to_pixels
+from restorer.training.state import load_parts, load_state
 
-STATE = "state.pt"
-LOG = "log.jsonl"
+Terms: TypeAlias = dict[str, Tensor]
+SHEET_FACES = 4
+"""Rows of a sample sheet."""
 
 
-class RestorationTrainer:
-    """Everything one run needs: networks, average, optimisers and position."""
+class RestorationTrainer(Trainer[list[Batch]]):
+    """Everything one run needs: networks, average, objectives, optimisers and position.
 
-    def __init__(self, settings: RestorationSettings, faces: list[AlignedCrop], run: Path, device: str = "cpu") -> None:
-        torch.manual_seed(settings.seed)
-        self.settings, self.faces, self.run, self.device = settings, faces, run, torch.device(device)
-        self.generator = settings.network()
-        self.generator.to(self.device)
+    A step's work is the parts of its batch that this process computes.
+    """
+
+    kind = "restoration"
+
+    def __init__(
+        self, settings: RestorationSettings, faces: list[AlignedCrop], run: Path, processes: Processes = ALONE
+    ) -> None:
+        super().__init__(settings, run, processes)
+        self.settings, self.faces = settings, faces
+        self.places = processes.share(settings.parts)
+        self.generator = settings.network().to(self.device)
         self.average = settings.network().to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
-        self.discriminator = PatchDiscriminator().to(self.device)
-        for network in (self.generator, self.average, self.discriminator):
+        self.objectives = build_objectives(settings, self.device, bf16=self.bf16)
+        for network in (self.generator, self.average, *(one.discriminators for one in self.objectives.values())):
             _channels_last(network)
-        self.generator_optimiser = torch.optim.Adam(self.generator.parameters(), betas=(0.9, 0.99))
+        self.generator_optimiser = torch.optim.Adam(self._groups(), betas=settings.betas)
         self.discriminator_optimiser = torch.optim.Adam(
-            self.discriminator.parameters(), lr=settings.discriminator_rate, betas=(0.5, 0.99)
+            self._learning(), lr=settings.discriminator_rate, betas=settings.discriminator_betas
         )
-        self.images = 0
+        self.shared = processes.shared(_WithPyramid(self.generator))
 
-    def train(
-        self, *, minutes: float = math.inf, report: Callable[[dict[str, float]], None] = lambda row: None
-    ) -> bool:
-        """Train until the run's length or the time is reached, saving on the way; return whether the run is finished.
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the generator's parameters, the prior's apart where its rate differs, each with a factor."""
+        prior = getattr(self.generator, "stylegan_decoder", None)
+        if prior is None or self.settings.prior_rate == 1:
+            return [{"params": list(self.generator.parameters()), "factor": 1.0}]
+        apart = list(prior.parameters())
+        numbers = {id(parameter) for parameter in apart}
+        rest = [parameter for parameter in self.generator.parameters() if id(parameter) not in numbers]
+        groups = [{"params": rest, "factor": 1.0}]
+        if self.settings.prior_rate == 0:
+            prior.requires_grad_(False)
+            return groups
+        return [*groups, {"params": apart, "factor": self.settings.prior_rate}]
 
-        Raises:
-            WeightsError: if the loss is no longer finite; the last saved state is intact.
-            OutputError: if the state cannot be saved.
-        """
-        settings, end = self.settings, time.monotonic() + 60 * minutes
-        self.run.mkdir(parents=True, exist_ok=True)
-        (self.run / "settings.json").write_text(json.dumps(asdict(settings), indent=1), encoding="utf-8")
-        for pairs in self._batches():
-            started = time.monotonic()
-            row = self.step(*(part.to(self.device) for part in _stack(pairs)))
-            if not math.isfinite(row["loss"]):
-                raise WeightsError(
-                    f"The loss is {row['loss']} after {self.images} images: "
-                    f"lower the learning rate and resume {self.run}."
-                )
-            row |= {"images": self.images, "seconds": round(time.monotonic() - started, 3)}
-            with (self.run / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(row) + "\n")
-            report(row)
-            stop = time.monotonic() > end
-            if stop or self.images >= settings.images or self.images % settings.save_every < settings.batch:
-                self.save()
-            if stop:
-                break
-        return self.images >= settings.images
+    def _learning(self) -> list[nn.Parameter]:
+        return [parameter for objective in self.objectives.values() for parameter in objective.parameters()]
 
-    def step(self, degraded: Tensor, truth: Tensor, weight: Tensor) -> dict[str, float]:
-        """Take one step on N×3×H×W RGB in [−1, 1] and N×1×H×W weights; return the losses."""
-        settings, factor = self.settings, self.settings.losses
-        adversarial = self.images >= settings.adversarial_from
+    def parts(self) -> dict[str, Any]:
+        """Return all that is saved."""
+        return {
+            "generator": self.generator,
+            "average": self.average,
+            "generator_optimiser": self.generator_optimiser,
+            "discriminator_optimiser": self.discriminator_optimiser,
+        } | {f"objective.{name}": objective for name, objective in self.objectives.items()}
+
+    def migrated(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a state of version 0.1, which kept the one discriminator under its name, in today's layout."""
+        state.setdefault("step", state["images"] // self.settings.batch)
+        if "discriminator" in state:
+            discriminator = state.pop("discriminator")
+            state["objective.adversarial"] = {f"face.{name}": value for name, value in discriminator.items()}
+        for group in state["generator_optimiser"]["param_groups"]:
+            group.setdefault("factor", 1.0)
+        return state
+
+    def work(self) -> Generator[list[Batch], None, None]:
+        """Yield each step's parts of this process, drawn while those before are computed."""
+        settings, size = self.settings, self.settings.batch // self.settings.parts
+
+        def draw(first: int) -> list[Future[Batch]]:
+            numbers = [range(first + place * size, first + (place + 1) * size) for place in self.places]
+            arguments = (self.faces, settings.samples, settings.seed)
+            return [pool.submit(draw_batch, *arguments, part, self.device) for part in numbers]
+
+        pool = ThreadPoolExecutor(1)
+        try:
+            coming = draw(self.images)
+            while self.images < settings.images:
+                now, coming = coming, draw(self.images + settings.batch)
+                yield [dataclasses.replace(part.result(), step=self.steps) for part in now]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def step(self, work: list[Batch]) -> Row:
+        """Take one step and return the losses, means over all parts."""
+        adversarial = self.images >= self.settings.adversarial_from
+        before = adversarial and self.settings.discriminators_first
+        scores: Row = {}
+        # the discriminators, where they come first; one part's output is kept, of several each is computed again
+        kept = [self._restore(work[0])] if before and len(work) == 1 else []
+        if before:
+            scores = self._step_discriminators(work, [out.detach() for out, _ in kept] or self._outputs(work))
+        # the generator
         for group in self.generator_optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.bf16):
-            output, pyramid = self.generator.forward_with_pyramid(degraded)
+            group["lr"] = self.learning_rate() * group["factor"]
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        rows, outputs = [], []
+        for number, batch in enumerate(work):
+            with self._gathering(last=number + 1 == len(work)):
+                output, pyramid = kept[0] if kept else self._restore(batch)
+                self.seed_part(2 * self.places[number])
+                terms = self._terms(batch, output, pyramid, adversarial=adversarial)
+                loss = self._weighted(terms)
+                torch.autograd.backward(loss / len(work) if len(work) > 1 else loss)
+            rows.append(_row({"loss": loss} | terms | {"input_l1": _input_l1(batch)}))
+            outputs.append(output.detach())
+        norm = torch.nn.utils.clip_grad_norm_(self.generator.parameters(), self.settings.clip)
+        self.check_finite(float(norm))
+        self.generator_optimiser.step()
+        # the discriminators, where they come last
+        if adversarial and not before:
+            scores = self._step_discriminators(work, outputs)
+        self.images += self.settings.batch
+        self.steps += 1
+        self._update_average(self.settings.batch)
+        return _mean(rows) | scores
+
+    def _restore(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            output, pyramid = self.shared(batch.degraded, self.images < self.settings.pyramid_until)
         # plain NCHW: on channels-last the losses' broadcasts over three channels are not vectorised
-        output, pyramid = output.float().contiguous(), [image.float() for image in pyramid]
-        truth = truth.contiguous()
+        return output.float().contiguous(), [image.float() for image in pyramid]
+
+    def _outputs(self, work: Sequence[Batch]) -> list[Tensor]:
+        with torch.no_grad():
+            return [self._restore(batch)[0] for batch in work]
+
+    def _terms(self, batch: Batch, output: Tensor, pyramid: list[Tensor], *, adversarial: bool) -> Terms:
+        """Return what the generator is to make small, before weighting."""
+        truth = batch.truth.contiguous()
         terms = {
-            "l1": losses.weighted_l1(output, truth, weight),
-            "gradient": losses.gradient_l1(output, truth, weight),
+            "l1": losses.weighted_l1(output, truth, batch.weight),
+            "gradient": losses.gradient_l1(output, truth, batch.weight),
         }
         if pyramid:  # a plain U-Net draws no smaller images
             terms["pyramid"] = losses.pyramid_l1(pyramid, truth)
-        scores: dict[str, Tensor] = {}
-        if adversarial:
-            scores["discriminator"] = self._discriminator_step(output.detach(), truth, degraded)
-            self.discriminator.requires_grad_(False)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.bf16):
-                fake, features = self.discriminator(output, degraded)
-                with torch.no_grad():
-                    _, wanted = self.discriminator(truth, degraded)
-            self.discriminator.requires_grad_(True)
-            terms["adversarial"] = losses.generator_logistic(fake.float())
-            terms["feature_matching"] = losses.feature_matching(features, wanted).float()
-        loss = sum((getattr(factor, name) * term for name, term in terms.items()), output.new_zeros(()))
-        self.generator_optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
-        self.generator_optimiser.step()
-        self.images += len(output)
-        self._update_average(len(output))
-        scores["input_l1"] = losses.weighted_l1(degraded, truth, weight)  # what doing nothing would cost
-        return {name: round(float(term.detach()), 5) for name, term in ({"loss": loss} | terms | scores).items()}
+        for objective in self.objectives.values():
+            if adversarial or not any(True for _ in objective.parameters()):
+                terms |= objective.generator_terms(output, truth, batch)
+        return terms
 
-    def _discriminator_step(self, output: Tensor, truth: Tensor, degraded: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
-            real, _ = self.discriminator(truth, degraded)
-            fake, _ = self.discriminator(output, degraded)
-        loss = losses.discriminator_logistic(real.float(), fake.float())
+    def _weighted(self, terms: Terms) -> Tensor:
+        factor = self.settings.losses
+        return sum((getattr(factor, name) * term for name, term in terms.items()), torch.zeros((), device=self.device))
+
+    def _step_discriminators(self, work: Sequence[Batch], outputs: Sequence[Tensor]) -> Row:
+        """Let every discriminator take a step on these outputs."""
         self.discriminator_optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        rows = []
+        for place, batch, output in zip(self.places, work, outputs, strict=True):
+            self.seed_part(2 * place + 1)
+            terms: Terms = {}
+            for objective in self.objectives.values():
+                terms |= objective.discriminator_terms(output, batch.truth.contiguous(), batch)
+            loss = sum(terms.values(), torch.zeros((), device=self.device))
+            torch.autograd.backward(loss / len(work) if len(work) > 1 else loss)
+            rows.append(_row(terms))
+        gradients = [parameter.grad for parameter in self._learning() if parameter.grad is not None]
+        self.processes.average(gradients)
+        self.check_finite(float(torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))))
         self.discriminator_optimiser.step()
-        return loss
+        return _mean(rows)
+
+    def _gathering(self, *, last: bool) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which gradients stay in this process until the last of its parts."""
+        if isinstance(self.shared, DistributedDataParallel) and not last:
+            return self.shared.no_sync()
+        return contextlib.nullcontext()
 
     def learning_rate(self) -> float:
-        """Return the generator's rate at this position: linear warm-up, then a cosine to a twentieth."""
+        """Return the generator's rate at this position.
+
+        A linear warm-up, then a cosine to a twentieth, or a constant that is halved where the settings say so.
+        """
         settings = self.settings
         rise = min(1.0, (self.images + settings.batch) / max(1, settings.warmup))
+        if settings.halvings:
+            return settings.learning_rate * rise * 0.5 ** sum(self.images >= place for place in settings.halvings)
         fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.images / settings.images)))
         return settings.learning_rate * rise * (0.05 + 0.95 * fall)
 
@@ -137,85 +220,68 @@ class RestorationTrainer:
             for mean, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
                 mean.lerp_(now, 1 - keep)
 
-    def _batches(self) -> Iterator[list[Pair]]:
-        """Yield the batches still to come, each drawn while the one before is computed."""
-        settings = self.settings
-
-        def draw(first: int) -> list[Pair]:
-            return [
-                draw_numbered(self.faces, settings.samples, settings.seed, first + i) for i in range(settings.batch)
-            ]
-
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(draw, self.images)
-            while self.images < settings.images:
-                pairs = coming.result()
-                coming = pool.submit(draw, self.images + settings.batch)
-                yield pairs
-
-    def state(self) -> dict[str, Any]:
-        """Return all that a resumed run needs."""
-        return {
-            "settings": json.loads(json.dumps(asdict(self.settings))),
-            "images": self.images,
-            "generator": self.generator.state_dict(),
-            "average": self.average.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "generator_optimiser": self.generator_optimiser.state_dict(),
-            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
-        }
-
-    def save(self) -> None:
-        """Write the state whole or not at all."""
-        part = self.run / (STATE + ".part")
-        try:
-            torch.save(self.state(), part)
-            part.replace(self.run / STATE)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            part.unlink(missing_ok=True)
-            raise OutputError(
-                f"The training state cannot be saved in {self.run} ({error}): free some space and resume."
-            ) from error
+    def sheet(self) -> NDArray[np.uint8]:
+        """Show what the averaged network makes of a few fixed faces, damaged in a fixed way."""
+        samples = dataclasses.replace(self.settings.samples, clean=0.0)
+        places = evenly(len(self.faces), SHEET_FACES)
+        generators = [np.random.default_rng([self.settings.seed, 2, place]) for place in places]
+        faces = zip(places, generators, strict=True)
+        batch = stack([draw_pair(self.faces[place], samples, rng) for place, rng in faces]).to(self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            restored = self.average(batch.degraded)
+        columns = {"input": batch.degraded, f"after {self.images:,} images": restored, "truth": batch.truth}
+        return draw_sheet({heading: to_pixels(images) for heading, images in columns.items()})
 
     def start_from(self, run: Path) -> None:
-        """Begin with the averaged generator and the discriminator of another run, optimisers fresh.
+        """Begin with the averaged generator and the discriminators of another run, optimisers fresh.
 
         Raises:
-            UsageError: the folder holds no run, or one of other sizes.
+            UsageError: The folder holds no run, or one of other sizes.
+            WeightsError: Its state is damaged.
         """
-        try:
-            state = torch.load(run / STATE, map_location=self.device, weights_only=True)
-        except FileNotFoundError as error:
-            raise UsageError(f"{run} holds no training state ({STATE}): give a run's folder.") from error
-        if any(state["settings"].get(kind) != self.state()["settings"][kind] for kind in ("sizes", "plain")):
+        state = self.migrated(load_state(run, self.kind, self.device))
+        before = saved_settings(run, state)
+        if (before.sizes, before.plain) != (self.settings.sizes, self.settings.plain):
             raise UsageError(f"{run} trains a network of other sizes: give the recipe the same [sizes].")
         for network in (self.generator, self.average):
             network.load_state_dict(state["average"])
-        self.discriminator.load_state_dict(state["discriminator"])
-
-    def resume(self) -> None:
-        """Continue from the saved state; UsageError if it belongs to other settings."""
-        state = torch.load(self.run / STATE, map_location=self.device, weights_only=True)
-        if state["settings"] != self.state()["settings"]:
-            raise UsageError(f"{self.run} was started with other settings: give the same recipe or a new folder.")
-        for name in ("generator", "average", "discriminator", "generator_optimiser", "discriminator_optimiser"):
-            getattr(self, name).load_state_dict(state[name])
-        self.images = state["images"]
+        if before.discriminator == self.settings.discriminator:
+            names = [name for name in self.parts() if name.startswith("objective.") and name in state]
+            load_parts({name: self.parts()[name] for name in names}, state, run)
 
 
-def _channels_last(network: torch.nn.Module) -> None:
+class _WithPyramid(nn.Module):
+    """What of a face network a step runs, as the one ``forward`` that DistributedDataParallel looks at."""
+
+    def __init__(self, generator: GFPGAN | PlainUNet) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, degraded: Tensor, with_pyramid: bool) -> tuple[Tensor, list[Tensor]]:
+        return self.generator.forward_with_pyramid(degraded) if with_pyramid else (self.generator(degraded), [])
+
+
+def saved_settings(run: Path, state: Mapping[str, Any]) -> RestorationSettings:
+    """Return the settings that a restoration's state was saved with."""
+    return build(RestorationSettings, given(state["settings"]), f"The saved settings of {run}")
+
+
+def _channels_last(network: nn.Module) -> None:
     """Lay out every 4-D parameter channels-last (Module.to refuses the 5-D modulated weights)."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def _stack(pairs: list[Pair]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return degraded and truth as N×3×H×W in [−1, 1] and weights as N×1×H×W."""
+def _input_l1(batch: Batch) -> Tensor:
+    """Return what doing nothing would cost."""
+    return losses.weighted_l1(batch.degraded, batch.truth.contiguous(), batch.weight)
 
-    def images(name: str) -> Tensor:
-        batch = torch.stack([torch.from_numpy(getattr(pair, name)) for pair in pairs])
-        return batch.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # a channels-last view of HWC pixels
 
-    weight = torch.stack([torch.from_numpy(pair.weight) for pair in pairs])[:, None]
-    return images("degraded"), images("truth"), weight
+def _row(terms: Terms) -> Row:
+    values = torch.stack([term.detach().float() for term in terms.values()])
+    return dict(zip(terms, values.tolist(), strict=True))
+
+
+def _mean(rows: Sequence[Row]) -> Row:
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

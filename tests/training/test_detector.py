@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from restorer.checkpoints import load_checkpoint
-from restorer.cli.train import RECIPES, train_group
+from restorer.cli.session import RECIPES
+from restorer.cli.train import train_group
 from restorer.errors import OutputError, UsageError, WeightsError
 from restorer.training.detector import (
     DetectorSettings,

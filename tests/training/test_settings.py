@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from restorer.cli.train import RECIPES
+from restorer.cli.session import RECIPES
 from restorer.errors import UsageError
 from restorer.networks.gfpgan import GFPGAN
 from restorer.training.settings import RestorationSettings, load_recipe

@@ -13,9 +13,12 @@ from click.testing import CliRunner
 from restorer.checkpoints import load_checkpoint
 from restorer.cli.train import train_group
 from restorer.errors import OutputError, UsageError, WeightsError
-from restorer.training.dataset import draw_numbered
+from restorer.training.dataset import draw_batch
 from restorer.training.export import export_run
-from restorer.training.trainer import LOG, STATE, RestorationTrainer, _stack
+from restorer.training.ending import Clock
+from restorer.training.loop import LOG, SETTINGS
+from restorer.training.state import STATE
+from restorer.training.trainer import RestorationTrainer
 from tests.training.faces import drawn_face, tiny_settings, write_zip
 
 FACES = [drawn_face(seed) for seed in range(4)]
@@ -34,12 +37,11 @@ def test_an_untrained_residual_network_nearly_returns_its_input(tmp_path: Path) 
 
 def test_it_learns_one_degraded_face(tmp_path: Path) -> None:
     trainer = RestorationTrainer(tiny_settings(images=300, learning_rate=2e-3), FACES, tmp_path)
-    pair = draw_numbered(FACES, replace(trainer.settings.samples, clean=0.0), 0, 0)
-    batch = _stack([pair])
-    before = (batch[0] - batch[1]).abs().mean()
-    rows = [trainer.step(*batch) for _ in range(150)]
+    batch = draw_batch(FACES, replace(trainer.settings.samples, clean=0.0), 0, [0])
+    before = (batch.degraded - batch.truth).abs().mean()
+    rows = [trainer.step([batch]) for _ in range(150)]
     with torch.no_grad():
-        after = (trainer.generator(batch[0]) - batch[1]).abs().mean()
+        after = (trainer.generator(batch.degraded) - batch.truth).abs().mean()
     assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
     assert after < 0.6 * before
 
@@ -48,13 +50,13 @@ def test_it_learns_one_degraded_face(tmp_path: Path) -> None:
 def test_stop_and_resume_equals_running_through(tmp_path: Path, adversarial_from: int) -> None:
     settings = tiny_settings(adversarial_from=adversarial_from)
     whole = RestorationTrainer(settings, FACES, tmp_path / "whole")
-    assert whole.train()
+    assert whole.train().finished
     first = RestorationTrainer(settings, FACES, tmp_path / "parts")
-    assert not first.train(minutes=0)
+    assert not first.train(Clock(0)).finished
     second = RestorationTrainer(settings, FACES, tmp_path / "parts")
     second.resume()
     assert 0 < second.images < settings.images
-    assert second.train()
+    assert second.train().finished
     assert torch.equal(_weights(whole), _weights(second))
     for ours, theirs in zip(whole.average.parameters(), second.average.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -70,25 +72,25 @@ def test_the_log_and_settings_are_kept(tmp_path: Path) -> None:
 
 
 def test_another_recipe_cannot_resume_a_run(tmp_path: Path) -> None:
-    RestorationTrainer(tiny_settings(), FACES, tmp_path).train(minutes=0)
+    RestorationTrainer(tiny_settings(), FACES, tmp_path).train(Clock(0))
     with pytest.raises(UsageError, match="other settings"):
         RestorationTrainer(tiny_settings(learning_rate=0.5), FACES, tmp_path).resume()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_state_intact(tmp_path: Path) -> None:
     trainer = RestorationTrainer(tiny_settings(), FACES, tmp_path)
-    trainer.train(minutes=0)
+    trainer.train(Clock(0))
     saved = (tmp_path / STATE).read_bytes()
     with torch.no_grad():
         trainer.generator.conv_body_first.weight.fill_(float("nan"))
-    with pytest.raises(WeightsError, match="loss is nan"):
+    with pytest.raises(WeightsError, match="is nan after 2 images"):
         trainer.train()
     assert (tmp_path / STATE).read_bytes() == saved
 
 
 def test_a_full_disk_leaves_the_last_state_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = RestorationTrainer(tiny_settings(), FACES, tmp_path)
-    trainer.train(minutes=0)
+    trainer.train(Clock(0))
     saved = (tmp_path / STATE).read_bytes()
 
     def full(state: object, path: Path) -> None:
@@ -133,7 +135,8 @@ def test_a_second_run_begins_with_the_first_ones_average_and_they_can_be_mixed(t
     for network in (second.generator, second.average):
         for mine, theirs in zip(network.parameters(), first.average.parameters(), strict=True):
             assert torch.equal(mine, theirs)
-    for mine, theirs in zip(second.discriminator.parameters(), first.discriminator.parameters(), strict=True):
+    discriminators = [run.objectives["adversarial"].discriminators for run in (first, second)]
+    for mine, theirs in zip(discriminators[1].parameters(), discriminators[0].parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert second.images == 0 and not second.generator_optimiser.state
     second.train()
@@ -145,14 +148,14 @@ def test_a_second_run_begins_with_the_first_ones_average_and_they_can_be_mixed(t
 
 
 def test_runs_of_other_sizes_do_not_mix(tmp_path: Path) -> None:
-    RestorationTrainer(tiny_settings(), FACES, tmp_path / "one").train(minutes=0)
+    RestorationTrainer(tiny_settings(), FACES, tmp_path / "one").train(Clock(0))
     sizes = replace(tiny_settings().sizes, style_dim=tiny_settings().sizes.style_dim * 2)
     other = RestorationTrainer(tiny_settings(sizes=sizes), FACES, tmp_path / "other")
     with pytest.raises(UsageError, match="other sizes"):
         other.start_from(tmp_path / "one")
     with pytest.raises(UsageError, match="no training state"):
         other.start_from(tmp_path / "nowhere")
-    other.train(minutes=0)
+    other.train(Clock(0))
     with pytest.raises(UsageError, match="cannot be mixed"):
         export_run(tmp_path / "other", tmp_path / "x.safetensors", blend=tmp_path / "one")
     with pytest.raises(UsageError, match="between 0 and 1"):
@@ -169,8 +172,8 @@ def test_the_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     faces = write_zip(tmp_path / "faces.zip", FACES)
     arguments = ["restoration", str(faces), "-o", str(tmp_path / "run"), "--recipe", str(recipe)]
     first = CliRunner().invoke(train_group, [*arguments, "--minutes", "0"])
-    assert first.exit_code == 0 and "2 of 4 images, to be continued" in first.output
+    assert first.exit_code == 0 and "2 of 4 images, saved, to be continued" in first.output
     second = CliRunner().invoke(train_group, arguments)
-    assert second.exit_code == 0 and "4 of 4 images\n" in second.output
+    assert second.exit_code == 0 and "4 of 4 images, finished" in second.output
     exported = CliRunner().invoke(train_group, ["export", str(tmp_path / "run"), "-o", str(tmp_path / "n.safetensors")])
     assert exported.exit_code == 0 and (tmp_path / "n.safetensors").exists()
