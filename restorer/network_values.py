@@ -33,6 +33,12 @@ def from_network(planes: NDArray[np.float32], contract: NetworkContract) -> NDAr
     return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
+def network_factors(contract: NetworkContract) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and factor of each channel, RGB, shape (3,): a network's number is (pixel − mean) × factor."""
+    numbers = _numbers(contract)
+    return numbers.mean.reshape(3), numbers.factor.reshape(3)
+
+
 def _numbers(contract: NetworkContract) -> _Numbers:
     order = -1 if contract.colour_order == "bgr" else 1
     mean = np.array(contract.mean[::order], np.float32).reshape(1, 3, 1, 1)

@@ -127,8 +127,9 @@ def _source_fingerprint() -> str:
     """Name all that decides what a converted network looks like, so that a change of it makes new entries."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    for file in ("checkpoints/architectures.py", "networks/gfpgan.py", "runtime/openvino_library.py"):
-        digest.update((package / file).read_bytes())
+    files = ("checkpoints/architectures.py", "runtime/openvino_library.py")
+    for file in (*(package / name for name in files), *sorted((package / "networks").glob("*.py"))):
+        digest.update(file.read_bytes())
     return " ".join([digest.hexdigest(), *map(_version, ("torch", "facexlib", "spandrel"))])
 
 

@@ -25,16 +25,18 @@ _DRIVER_FILES = (
 )
 _AMPERE = (8, 0)
 """First compute capability with bf16 arithmetic (NVIDIA A100 white paper)."""
+_CHOICES = "auto, cpu, cuda, cuda:N, cuda:N,N… (several), mps, or intel, intel:N (through OpenVINO)"
 
 
 def pick_device(name: str = "auto") -> str:
     """Choose where networks run.
 
     Args:
-        name: ``auto`` (CUDA if usable, else MPS, else the processor), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        name: ``auto`` (CUDA if usable, else MPS, else the processor), ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or
+            ``intel`` or ``intel:N``: an Intel GPU through OpenVINO, never chosen by itself.
 
     Returns:
-        ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``intel`` or ``intel:N``.
 
     Raises:
         UsageError: ``name`` is none of these.
@@ -48,13 +50,36 @@ def pick_device(name: str = "auto") -> str:
         return name
     if name == "mps":
         fault = _mps_fault()
-    elif re.fullmatch(r"cuda(:\d+)?", name):
+    elif re.fullmatch(r"cuda(:\d{1,4})?", name):
         fault = _cuda_fault(name)
+    elif re.fullmatch(r"intel(:\d{1,4})?", name):
+        fault = _intel_fault(name)
+    elif len(split_devices(name)) > 1:
+        raise UsageError(f"--device {name} names several devices, where one is needed: name one of them.")
     else:
-        raise UsageError(f"--device {name} is unknown: choose auto, cpu, cuda, cuda:N or mps.")
+        raise UsageError(f"--device {name} is unknown: choose {_CHOICES}.")
     if fault is not None:
         raise DeviceError(f"Device {name} cannot be used: {fault}; this machine has {_devices_at_hand()}.")
     return name
+
+
+def split_devices(name: str) -> tuple[str, ...]:
+    """Return the devices that a name stands for: ``cuda:0,2`` stands for two, every other name for itself.
+
+    Nothing is looked for: :func:`pick_device` does that for each of them.
+
+    Raises:
+        UsageError: A device is named twice, or the list is none.
+    """
+    if "," not in name:
+        return (name,)
+    if not re.fullmatch(r"cuda:\d{1,4}(,(cuda:)?\d{1,4})+", name):
+        raise UsageError(f"--device {name} is no list of devices such as cuda:0,1: choose {_CHOICES}.")
+    numbers = [int(part.rpartition(":")[2]) for part in name.split(",")]
+    twice = next((number for number in numbers if numbers.count(number) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--device {name} names device {twice} twice: name each once.")
+    return tuple(f"cuda:{number}" for number in numbers)
 
 
 def pick_precision(choice: str, *, device: str, contract: NetworkContract) -> Precision:
@@ -83,7 +108,10 @@ def pick_precision(choice: str, *, device: str, contract: NetworkContract) -> Pr
 
 
 def computes_bf16(device: str) -> bool:
-    """Tell whether a device has bf16 arithmetic: NVIDIA from Ampere on, processors with AVX512-BF16 or AMX-BF16."""
+    """Tell whether a device has bf16 arithmetic: NVIDIA from Ampere on, processors with AVX512-BF16 or AMX-BF16.
+
+    No for MPS and Intel's GPUs, where the networks here were never run in it.
+    """
     if device == "cpu":
         return _cpu_computes_bf16()
     if device.startswith("cuda"):
@@ -174,6 +202,19 @@ def _mps_fault() -> str | None:
     return _arithmetic_fault("mps")
 
 
+def _intel_fault(name: str) -> str | None:
+    """Say why an Intel GPU cannot be used, or return None where OpenVINO lists it."""
+    from restorer.runtime.openvino_library import intel_gpus, openvino_at_hand
+
+    if not openvino_at_hand():
+        return "it needs the package openvino, which is not installed"
+    found = intel_gpus()
+    if not found:
+        return "OpenVINO finds no Intel GPU (is its compute driver installed?)"
+    index = int(name.partition(":")[2] or 0)
+    return None if index < len(found) else f"OpenVINO finds no Intel GPU number {index}"
+
+
 def _arithmetic_fault(name: str) -> str | None:
     """Compute on the device: a chip newer or older than torch was built for shows only here."""
     import torch
@@ -195,6 +236,9 @@ def _devices_at_hand() -> str:
         names += [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
     if _mps_fault() is None:
         names.append("mps")
+    from restorer.runtime.openvino_library import intel_gpus
+
+    names += [f"intel:{index} ({device.title})" for index, device in enumerate(intel_gpus())]
     return ", ".join(names)
 
 

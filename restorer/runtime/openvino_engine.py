@@ -1,10 +1,11 @@
-"""Networks on the processor through OpenVINO, converted once and then read from the cache without torch.
+"""Networks through OpenVINO, on the processor or an Intel GPU, converted once and then read from the cache.
 
 Each sample runs by itself, so that a face's pixels do not depend on the faces beside it in the batch.
 """
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from restorer.errors import DeviceError, OutOfMemoryError
 from restorer.runtime.cache import CachedNetwork, CorruptEntryError, NetworkCache
 from restorer.runtime.device import pick_precision, thread_limit
 from restorer.runtime.engine import Backend, check_batch, join_outputs
-from restorer.runtime.openvino_library import convert, core, import_openvino
+from restorer.runtime.openvino_library import convert, core, import_openvino, intel_gpus
 
 if TYPE_CHECKING:
     import openvino as ov
 
     from restorer.weights.store import Weights
+
+
+_NO_MEMORY = ("alloc", "out of memory", "out_of_resources", "out of gpu resources")
 
 
 class OpenVINOEngine:
@@ -30,14 +34,20 @@ class OpenVINOEngine:
     backend: Backend = "openvino"
 
     def __init__(
-        self, compiled: ov.CompiledModel, contract: NetworkContract, precision: Precision, notes: list[str]
+        self,
+        compiled: ov.CompiledModel,
+        contract: NetworkContract,
+        precision: Precision,
+        notes: list[str],
+        device: str = "cpu",
     ) -> None:
         self.contract = contract
-        self.device = "cpu"
+        self.device = device
         self.precision: Precision = precision
         self.warnings = notes
         self._request = compiled.create_infer_request()
         self._outputs = len(compiled.outputs)
+        self._lock = threading.Lock()
 
     def __call__(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Run the network, one sample at a time."""
@@ -45,22 +55,29 @@ class OpenVINOEngine:
         return join_outputs([self._run_one(batch[index : index + 1]) for index in range(len(batch))])
 
     def _run_one(self, sample: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        try:
-            self._request.infer([np.ascontiguousarray(sample, dtype=np.float32)])
-        except RuntimeError as error:
-            raise _translated(error, self.contract, sample.shape) from error
-        # copies: the request's own memory is overwritten by its next run
-        return tuple(
-            np.array(self._request.get_output_tensor(index).data, dtype=np.float32) for index in range(self._outputs)
-        )
+        with self._lock:
+            try:
+                self._request.infer([np.ascontiguousarray(sample, dtype=np.float32)])
+            except RuntimeError as error:
+                raise _translated(error, self.contract, sample.shape, self.device) from error
+            # copies: the request's own memory is overwritten by its next run
+            return tuple(
+                np.array(self._request.get_output_tensor(index).data, dtype=np.float32)
+                for index in range(self._outputs)
+            )
 
     def describe(self) -> str:
         """Say what runs where."""
         return f"{self.backend}, {self.device}, {self.precision}"
 
 
-def open_openvino_engine(weights: Weights, *, precision: str) -> OpenVINOEngine:
-    """Open a network on the processor: from the cache where it is there, else from its weight file.
+def open_openvino_engine(weights: Weights, *, precision: str, device: str = "cpu") -> OpenVINOEngine:
+    """Open a network: from the cache where it is there, else from its weight file.
+
+    Args:
+        weights: The weight file.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        device: ``cpu``, ``intel`` or ``intel:N``.
 
     Raises:
         WeightsError: The weight file cannot be used.
@@ -68,15 +85,22 @@ def open_openvino_engine(weights: Weights, *, precision: str) -> OpenVINOEngine:
     """
     notes: list[str] = []
     model, contract = _cached_or_converted(weights, notes)
-    chosen = pick_precision(precision, device="cpu", contract=contract)
+    chosen = pick_precision(precision, device=device, contract=contract)
     try:
-        compiled = core().compile_model(model, "CPU", _settings(chosen))
+        compiled = core().compile_model(model, _openvino_name(device), _settings(chosen, device))
     except RuntimeError as error:
-        raise _translated(error, contract, None) from error
-    return OpenVINOEngine(compiled, contract, chosen, notes)
+        raise _translated(error, contract, None, device) from error
+    return OpenVINOEngine(compiled, contract, chosen, notes, device)
 
 
-def _settings(precision: Precision) -> dict[str, Any]:
+def _openvino_name(device: str) -> str:
+    return "CPU" if device == "cpu" else intel_gpus()[int(device.partition(":")[2] or 0)].name
+
+
+def _settings(precision: Precision, device: str) -> dict[str, Any]:
+    if device != "cpu":
+        # left to itself OpenVINO computes in float16 there, which GFP-GAN's features overflow
+        return {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         "PERFORMANCE_HINT": "LATENCY",
@@ -144,8 +168,12 @@ def _convert(path: Path) -> tuple[ov.Model, NetworkContract]:
     return convert(checkpoint), checkpoint.contract
 
 
-def _translated(error: RuntimeError, contract: NetworkContract, shape: tuple[int, ...] | None) -> DeviceError:
+def _translated(
+    error: RuntimeError, contract: NetworkContract, shape: tuple[int, ...] | None, device: str
+) -> DeviceError:
     what = contract.architecture + (f" on {shape[3]}×{shape[2]} pixels" if shape else "")
-    if any(word in str(error).lower() for word in ("bad_alloc", "alloc", "out of memory")):
+    if any(words in str(error).lower() for words in _NO_MEMORY):
         return OutOfMemoryError(f"The memory does not suffice for {what}: try --tile with a smaller number.")
+    if device != "cpu":
+        return DeviceError(f"OpenVINO cannot run {what} on {device}: try --device cpu.")
     return DeviceError(f"OpenVINO cannot run {what}: set RESTORER_BACKEND=torch to run it in torch.")

@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from restorer.errors import DeviceError
@@ -37,6 +38,26 @@ def cpu_capabilities() -> tuple[str, ...] | None:
         return tuple(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     except (ImportError, RuntimeError):
         return None
+
+
+@dataclass(frozen=True)
+class IntelGPU:
+    """A GPU that OpenVINO can run networks on."""
+
+    name: str
+    """As OpenVINO calls it: ``GPU``, ``GPU.0`` …"""
+    title: str
+    """As its maker calls it."""
+
+
+@functools.cache
+def intel_gpus() -> tuple[IntelGPU, ...]:
+    """Return the GPUs that OpenVINO finds, in its own order; none where OpenVINO cannot run."""
+    try:
+        names = [name for name in core().available_devices if name.partition(".")[0] == "GPU"]
+        return tuple(IntelGPU(name, str(core().get_property(name, "FULL_DEVICE_NAME"))) for name in names)
+    except (ImportError, RuntimeError):
+        return ()
 
 
 def convert(checkpoint: Checkpoint) -> ov.Model:
