@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -58,6 +59,21 @@ class Run:
         return statistics.median(own) if isinstance(own, list) else self.seconds
 
 
+def _as_released(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename an RRDB network's tensors as Real-ESRGAN's releases have them, the only names upstream reads."""
+    last = {"model.0": "conv_first", "model.1.sub.23": "conv_body", "model.3": "conv_up1", "model.6": "conv_up2"}
+    last |= {"model.8": "conv_hr", "model.10": "conv_last"}
+    renamed = {}
+    for key, tensor in state.items():
+        block = re.fullmatch(r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.(\w+)", key)
+        if block:
+            renamed[f"body.{block[1]}.rdb{block[2]}.conv{block[3]}.{block[4]}"] = tensor
+        else:
+            layer, _, kind = key.rpartition(".")
+            renamed[f"{last[layer]}.{kind}"] = tensor
+    return renamed
+
+
 class Race:
     """Everything both sides share."""
 
@@ -95,7 +111,9 @@ class Race:
             "GFPGANv1.4.pth": lambda: {"params_ema": GFPGAN().initialise().state_dict()},
             "detection_Resnet50_Final.pth": lambda: RetinaFace("resnet50", device="cpu").state_dict(),
             "parsing_parsenet.pth": lambda: ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict(),
-            "RealESRGAN_x2plus.pth": lambda: {"params_ema": ESRGAN(in_nc=12, scale=4, shuffle_factor=2).state_dict()},
+            "RealESRGAN_x2plus.pth": lambda: {
+                "params_ema": _as_released(ESRGAN(in_nc=12, scale=4, shuffle_factor=2).state_dict())
+            },
         }
         for name, make in makers.items():
             if not (folder / name).exists():
