@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from restorer.cli.boundary import say
-from restorer.cli.session import recipe_file, run_options, train
+from restorer.cli.session import run_options, train
 
 if TYPE_CHECKING:
     from restorer.training.ending import Clock
@@ -79,41 +78,32 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @train_group.command("detector")
 @click.argument("archives", nargs=-1, required=True, type=_FILE)
-@click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--teacher", required=True, type=_FILE, help="RetinaFace weights to learn from.")
-@click.option("--recipe", default="detector-lite", show_default=True, help="A recipe's name or TOML file.")
-@click.option("--minutes", type=float, default=math.inf, help="Save and end cleanly after so many minutes.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(1), help="Threads on the CPU.  [default: all]")
 @click.option("--export", type=click.Path(path_type=Path), help="Write the averaged network to this .safetensors file.")
+@run_options("detector-lite")
 def detector(
     archives: tuple[Path, ...],
     run: Path,
     teacher: Path,
-    recipe: str,
-    minutes: float,
+    recipe: Path,
+    changes: tuple[str, ...],
+    clock: Clock,
     device: str,
-    threads: int | None,
     export: Path | None,
 ) -> None:
     """Train a face detector on ARCHIVES, zips of photographs, by distillation from a teacher.
 
     Continues where it stopped when the run's folder holds a saved state.
     """
-    import torch
-
-    from restorer.training.detector import DetectorSettings, export_detector, train_detector
+    from restorer.training.detector import DetectorSettings, export_detector, open_detector_run
+    from restorer.training.processes import join_processes
     from restorer.training.settings import load_recipe
 
-    if threads:
-        torch.set_num_threads(threads)
-    settings = load_recipe(recipe_file(recipe), DetectorSettings)
-
-    def notify(line: str) -> None:
-        click.echo(line, err=True)
-
-    finished = train_detector(settings, list(archives), teacher, run, device=device, minutes=minutes, notify=notify)
-    notify(f"{run}: {'finished' if finished else 'to be continued'}")
-    if export:
+    settings = load_recipe(recipe, DetectorSettings, changes)
+    with join_processes(device) as processes:
+        trainer = open_detector_run(settings, list(archives), teacher, run, processes, say)
+        train(trainer, clock)
+        first = processes.first
+    if export and first:
         images = export_detector(run, export, settings)
-        notify(f"{export}: {export.stat().st_size / 1e6:.1f} MB after {images} images")
+        say(f"{export}: {export.stat().st_size / 1e6:.1f} MB after {images} images")

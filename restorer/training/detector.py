@@ -7,22 +7,32 @@ on as if it had not been.
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from restorer.errors import OutputError, UsageError, WeightsError
+from restorer.errors import UsageError
 from restorer.training.detector_degradations import degrade
-from restorer.training.detector_losses import Faces, Losses, distillation_loss, hint_loss, priors
+from restorer.training.detector_losses import (
+    Faces,
+    Outputs,
+    distillation_loss,
+    hint_loss,
+    multibox_loss,
+    priors,
+)
 from restorer.training.detector_network import (
+    PartStatistics,
+    WithFeatures,
     build_network,
     load_teacher,
     run_network,
@@ -30,14 +40,18 @@ from restorer.training.detector_network import (
     save_detector,
     start_network,
 )
-from restorer.training.detector_sources import Source, load_sources, network_input
+from restorer.training.detector_sources import Pixels, Source, find_faces, load_sources, network_input
 from restorer.training.detector_views import ViewComposer
+from restorer.training.loop import FREE, Row, Trainer, mean_of, row_of
+from restorer.training.processes import ALONE, Processes, gathering
+from restorer.training.sheets import draw_faces, draw_sheet
+from restorer.training.state import STATE, load_state
 
-STATE = "state.pt"
-LOG = "log.jsonl"
 LABELS = "labels.npz"
-LOG_STEPS = 50
-"""Steps whose mean losses make a line of the log."""
+SHEET_VIEWS, SHEET_SIZE = 4, 320
+"""Rows of a sample sheet and the side of its views in pixels."""
+DOUBT = 0.2
+"""Score of the teacher from which a prior that no label covers is not called background."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,9 @@ class DetectorSettings:
     """Length of the run; the learning rate falls to zero at its end."""
     area: int = 819_200
     """Pixels in a batch; the number of views in it follows from their size."""
+    parts: int = 1
+    """Parts of a batch that are computed one after the other, or shared among processes; their gradients are averaged.
+    What is measured over views of a batch, as by batch normalisation, is measured within a part."""
     sizes: tuple[int, ...] = (224, 320, 448)
     """Sides of the square views in pixels, one of them per batch; multiples of 32."""
     size_shares: tuple[float, ...] = (0.2, 0.55, 0.25)
@@ -60,6 +77,10 @@ class DetectorSettings:
     """AdamW's decoupled weight decay."""
     clip: float = 10.0
     """Largest norm of the gradient."""
+    teacher_weight: float = 1.0
+    """Weight of the answers that the teacher gives to the same view before it was damaged, on every prior."""
+    label_weight: float = 0.0
+    """Weight of RetinaFace's own loss on labelled faces, with mined negatives; the teacher labels the photographs."""
     box_weight: float = 1.0
     """Weight of the boxes' loss relative to the classes'."""
     point_weight: float = 0.4
@@ -76,6 +97,10 @@ class DetectorSettings:
     """Least variance of a channel on export, in medians of its layer, see ``raise_variances``."""
     save_every: int = 4_000
     """Images between two saved states."""
+    log_every: int = 200
+    """Images between two lines of the log, which hold means."""
+    sheet_every: int = 4_000
+    """Images between two sheets of samples."""
     seed: int = 0
     """Seed of the weights and of all views."""
 
@@ -83,12 +108,14 @@ class DetectorSettings:
         """Refuse settings that contradict each other."""
         if len(self.sizes) != len(self.size_shares) or abs(sum(self.size_shares) - 1) > 1e-6:
             raise UsageError("Every view size needs its share, and the shares must add up to 1.")
-        if any(size % 32 or size * size > self.area for size in self.sizes):
-            raise UsageError("View sizes must be multiples of 32 whose square fits into the batch's area.")
+        if self.parts < 1 or any(size % 32 or size * size > self.area // self.parts for size in self.sizes):
+            raise UsageError("View sizes must be multiples of 32 whose square fits into a part of the batch's area.")
+        if self.teacher_weight <= 0 and self.label_weight <= 0:
+            raise UsageError("Nothing is to be learned: give teacher_weight or label_weight a value above 0.")
 
 
 @dataclass(frozen=True)
-class Batch:
+class Views:
     """Views of one size as the two networks get them, NCHW, BGR minus mean."""
 
     clean: Tensor
@@ -99,13 +126,26 @@ class Batch:
     """Known faces, one entry per view."""
 
 
-class DetectorTrainer:
-    """Everything one run needs: student, average, teacher, optimiser and position."""
+class DetectorTrainer(Trainer[list[Views]]):
+    """Everything one run needs: student, average, teacher, optimiser and position.
+
+    A step's work is the parts of its batch that this process computes.
+    """
+
+    kind = "detector"
+    free = FREE | {"images", "score_bias", "variance_floor"}
 
     def __init__(
-        self, settings: DetectorSettings, sources: list[Source], teacher: nn.Module, run: Path, device: str = "cpu"
+        self,
+        settings: DetectorSettings,
+        sources: list[Source],
+        teacher: nn.Module,
+        run: Path,
+        processes: Processes = ALONE,
     ) -> None:
-        self.settings, self.teacher, self.run, self.device = settings, teacher, run, torch.device(device)
+        super().__init__(settings, run, processes)
+        self.settings, self.teacher = settings, teacher
+        self.places = processes.share(settings.parts)
         self.composer = ViewComposer(sources)
         self.network = start_network(self.device, settings.seed)
         self.averaged = build_network(self.device).requires_grad_(False)
@@ -114,72 +154,96 @@ class DetectorTrainer:
         others = [parameter for parameter in self.network.parameters() if parameter.dim() == 1]
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
-        self.images = self.steps = 0
+        self.shared = processes.shared(WithFeatures(self.network))
+        self.statistics = PartStatistics(self.network, settings.parts, processes)
 
-    def train(
-        self, *, minutes: float = math.inf, report: Callable[[dict[str, float]], None] = lambda row: None
-    ) -> bool:
-        """Train until the run's length or the time is reached, saving on the way; return whether the run is finished.
+    def parts(self) -> dict[str, Any]:
+        """Return all that is saved."""
+        return {"network": self.network, "averaged": self.averaged, "optimizer": self.optimizer}
 
-        Args:
-            minutes: Stop after this time.
-            report: Receives every line of the log.
+    def work(self) -> Generator[list[Views], None, None]:
+        """Yield each step's parts of this process, composed while those before are computed."""
+        pool = ThreadPoolExecutor(1)
+        try:
+            coming = pool.submit(self.draw, self.steps)
+            while self.images < self.settings.images:
+                now, coming = coming, pool.submit(self.draw, self.steps + 1)
+                yield now.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-        Raises:
-            WeightsError: The loss is no longer finite; the last saved state is intact.
-            OutputError: The state cannot be saved.
-        """
-        started, rows = time.monotonic(), list[Losses]()
-        self.run.mkdir(parents=True, exist_ok=True)
-        (self.run / "settings.json").write_text(json.dumps(asdict(self.settings), indent=1), encoding="utf-8")
-        while self.images < self.settings.images and time.monotonic() < started + 60 * minutes:
-            before = self.images
-            rows.append(self.step(self.draw()))
-            if len(rows) == LOG_STEPS:
-                report(self._log(rows, time.monotonic() - started))
-                rows.clear()
-            if self.images // self.settings.save_every > before // self.settings.save_every:
-                self.save()
-        self.save()
-        return self.images >= self.settings.images
-
-    def draw(self) -> Batch:
-        """Compose the next step's views; the same step of the same seed gives the same views."""
-        settings, rng = self.settings, np.random.default_rng((self.settings.seed, self.steps))
+    def draw(self, step: int) -> list[Views]:
+        """Compose this process' parts of a step; the same step of the same seed gives the same views."""
+        settings, rng = self.settings, np.random.default_rng((self.settings.seed, step))
         size = int(rng.choice(settings.sizes, p=settings.size_shares))
-        views = [self.composer.compose(size, rng) for _ in range(settings.area // (size * size))]
+        if settings.parts == 1:
+            return [self._compose(size, rng)]
+        return [self._compose(size, np.random.default_rng((settings.seed, step, part))) for part in self.places]
+
+    def _compose(self, size: int, rng: np.random.Generator) -> Views:
+        count = self.settings.area // self.settings.parts // (size * size)
+        views = [self.composer.compose(size, rng) for _ in range(count)]
         damaged = [degrade(view.pixels, rng) for view in views]
         faces = [Faces(torch.from_numpy(view.boxes), torch.from_numpy(view.points)) for view in views]
-        return Batch(
+        return Views(
             network_input([view.pixels for view in views], self.device),
             network_input(damaged, self.device),
             tuple(Faces(known.boxes.to(self.device), known.points.to(self.device)) for known in faces),
         )
 
-    def step(self, batch: Batch) -> Losses:
-        """Take one optimiser step and return the losses before it."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
-            with torch.no_grad():
-                target, wanted = run_with_features(self.teacher, batch.clean)
-            answer, features = run_with_features(self.network.train(), batch.damaged)
+    def step(self, work: list[Views]) -> Row:
+        """Take one optimiser step and return the losses before it, means over all parts."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        anchors = priors(batch.clean.shape[2], batch.clean.shape[3], self.device)
-        losses = distillation_loss(answer, target, batch.faces, anchors)
-        total = losses.classes + self.settings.box_weight * losses.boxes + self.settings.point_weight * losses.points
-        if self.settings.hint_weight:
-            losses = replace(losses, hints=hint_loss(features, wanted))
-            total = total + self.settings.hint_weight * losses.hints
-        if not bool(torch.isfinite(total)):
-            raise WeightsError(f"The loss is {total.item()} after {self.images} images: lower the learning rate.")
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.network.train()
+        self.statistics.begin()
+        rows = []
+        for number, views in enumerate(work):
+            with gathering(self.shared, last=number + 1 == len(work)), self.statistics.of_part():
+                terms = self._terms(views)
+                total = self._weighted(terms)
+                torch.autograd.backward(total / len(work) if len(work) > 1 else total)
+            rows.append(row_of({"loss": total} | terms))
+        self.statistics.end()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.check_finite(float(norm))
+        rate = self.learning_rate()
         self.optimizer.step()
-        self.images += len(batch.clean)
+        count = len(work[0].clean) * self.settings.parts
+        self.images += count
         self.steps += 1
-        self._update_average(len(batch.clean))
-        return losses
+        self._update_average(count)
+        return mean_of(rows) | {"rate": rate}
+
+    def _terms(self, views: Views) -> dict[str, Tensor]:
+        """Return the losses of one part, before weighting."""
+        settings = self.settings
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            with torch.no_grad():
+                target, wanted = run_with_features(self.teacher, views.clean)
+            boxes, classes, points, *features = self.shared(views.damaged)
+        answer = Outputs(boxes, classes, points)
+        anchors = priors(views.clean.shape[2], views.clean.shape[3], self.device)
+        terms: dict[str, Tensor] = {}
+        if settings.teacher_weight:
+            losses = distillation_loss(answer, target, views.faces, anchors)
+            terms |= {"classes": losses.classes, "boxes": losses.boxes, "points": losses.points}
+            if settings.hint_weight:
+                terms["hints"] = hint_loss(features, wanted)
+        if settings.label_weight:
+            doubtful = torch.sigmoid(target.logits) > DOUBT  # faces that no label tells of: cut off, covered
+            losses = multibox_loss(answer, views.faces, anchors, ignored=doubtful)
+            terms |= {"label_classes": losses.classes, "label_boxes": losses.boxes, "label_points": losses.points}
+        return terms
+
+    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
+        settings = self.settings
+        within = {"classes": 1.0, "boxes": settings.box_weight, "points": settings.point_weight}
+        factors = {name: settings.teacher_weight * factor for name, factor in within.items()}
+        factors |= {f"label_{name}": settings.label_weight * factor for name, factor in within.items()}
+        factors["hints"] = settings.teacher_weight * settings.hint_weight
+        return sum((factors[name] * term for name, term in terms.items()), torch.zeros((), device=self.device))
 
     def learning_rate(self) -> float:
         """Return the rate at this position: linear warm-up, then half a cosine down to zero."""
@@ -198,54 +262,18 @@ class DetectorTrainer:
                 else:
                     mean.copy_(now)
 
-    def _log(self, rows: list[Losses], seconds: float) -> dict[str, float]:
-        row: dict[str, float] = {"images": self.images, "rate": self.learning_rate(), "seconds": round(seconds, 1)}
-        for name in ("classes", "boxes", "points", "hints"):
-            row[name] = round(float(np.mean([getattr(losses, name).item() for losses in rows])), 5)
-        with (self.run / LOG).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
-        return row
-
-    def state(self) -> dict[str, Any]:
-        """Return all that a resumed run needs."""
-        return {
-            "settings": json.loads(json.dumps(asdict(self.settings))),
-            "images": self.images,
-            "step": self.steps,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def save(self) -> None:
-        """Write the state whole or not at all."""
-        part = self.run / (STATE + ".part")
-        try:
-            torch.save(self.state(), part)
-            part.replace(self.run / STATE)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            part.unlink(missing_ok=True)
-            raise OutputError(
-                f"The training state cannot be saved in {self.run} ({error}): free some space and go on."
-            ) from error
-
-    def resume(self) -> None:
-        """Go on from the saved state; UsageError if it is of a run with other views or weights."""
-        state = torch.load(self.run / STATE, map_location=self.device, weights_only=True)
-        free = (
-            "images",
-            "score_bias",
-            "variance_floor",
-            "save_every",
-        )  # may differ: they change nothing that has been done
-        old, new = (
-            {k: v for k, v in s.items() if k not in free} for s in (state["settings"], self.state()["settings"])
-        )
-        if old != new:
-            raise UsageError(f"{self.run} was started with other settings: give the same recipe or a new folder.")
-        for name in ("network", "averaged", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        self.images, self.steps = state["images"], state["step"]
+    def sheet(self) -> NDArray[np.uint8]:
+        """Show what the averaged network finds on a few fixed views, beside the teacher's answers."""
+        self.averaged.eval()
+        answers: dict[str, list[Pixels]] = {"teacher": [], f"after {self.images:,} images": []}
+        for number in range(SHEET_VIEWS):
+            rng = np.random.default_rng((self.settings.seed, 2**31, number))
+            view = self.composer.compose(SHEET_SIZE, rng)
+            shown = (view.pixels, degrade(view.pixels, rng))
+            for pictures, network, pixels in zip(answers.values(), (self.teacher, self.averaged), shown, strict=True):
+                rows = find_faces(partial(run_network, network), pixels, self.device)
+                pictures.append(draw_faces(pixels, rows))
+        return draw_sheet({heading: np.stack(pictures) for heading, pictures in answers.items()})
 
 
 def export_detector(run: Path, output: Path, settings: DetectorSettings) -> int:
@@ -257,13 +285,11 @@ def export_detector(run: Path, output: Path, settings: DetectorSettings) -> int:
         settings: The run's settings; ``score_bias`` and ``variance_floor`` are applied.
 
     Raises:
-        UsageError: The folder holds no run.
+        UsageError: The folder holds no run of a detector.
+        WeightsError: Its state is damaged.
         OutputError: The file cannot be written.
     """
-    try:
-        state = torch.load(run / STATE, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"{run} holds no training state ({STATE}): give a run's folder.") from error
+    state = load_state(run, "detector")
     facts = {"images": state["images"], "steps": state["step"], "settings": asdict(settings)}
     facts["torch"] = str(torch.__version__)
     save_detector(
@@ -272,40 +298,38 @@ def export_detector(run: Path, output: Path, settings: DetectorSettings) -> int:
     return int(state["images"])
 
 
-def train_detector(
+def open_detector_run(
     settings: DetectorSettings,
     archives: list[Path],
     teacher: Path,
     run: Path,
-    *,
-    device: str = "cpu",
-    minutes: float = math.inf,
+    processes: Processes = ALONE,
     notify: Callable[[str], None] = lambda line: None,
-) -> bool:
-    """Train a detector, or go on with a run that was stopped.
+) -> DetectorTrainer:
+    """Label the photographs, or take the labels that the run's folder holds, and go on with its state if it has one.
 
     Args:
         settings: What decides the run.
         archives: Zip archives of photographs; a face should be on most of them.
         teacher: RetinaFace weights to learn from.
-        run: Folder of the state, the log and the labels; gone on with if it holds a state.
-        device: Where to train, as PyTorch names it.
-        minutes: Stop after this time, with a state to go on from.
+        run: Folder of the state, the log and the labels.
+        processes: Those that share the run.
         notify: Receives a line on what is done.
 
-    Returns:
-        Whether the run is finished.
+    Raises:
+        UsageError: No photograph shows a face, or the run was started with other settings.
+        WeightsError: The teacher or the state cannot be read.
+        OutputError: The labels cannot be written.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    network = load_teacher(teacher, torch.device(device))
+    network = load_teacher(teacher, processes.device)
     labels = run / LABELS
-    sources = load_sources(archives, lambda batch: run_network(network, batch), torch.device(device), labels, notify)
-    trainer = DetectorTrainer(settings, sources, network, run, device)
+    if processes.first:
+        load_labels = partial(load_sources, archives, partial(run_network, network), processes.device, labels)
+        sources = load_labels(notify)
+    processes.wait()  # the others take the labels that the first has written
+    if not processes.first:
+        sources = load_labels(lambda line: None)
+    trainer = DetectorTrainer(settings, sources, network, run, processes)
     if (run / STATE).exists():
         trainer.resume()
-        notify(f"going on after {trainer.images} images")
-
-    def report(row: dict[str, float]) -> None:
-        notify("  ".join(f"{name} {value:g}" for name, value in row.items()))
-
-    return trainer.train(minutes=minutes, report=report)
+    return trainer

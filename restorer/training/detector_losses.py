@@ -179,7 +179,14 @@ class Faces:
     """(N, 10) five points as x, y pairs in pixels."""
 
 
-def multibox_loss(outputs: Outputs, faces: Sequence[Faces], anchors: Tensor, *, ratio: float = 7.0) -> Losses:
+def multibox_loss(
+    outputs: Outputs,
+    faces: Sequence[Faces],
+    anchors: Tensor,
+    *,
+    ratio: float = 7.0,
+    ignored: Tensor | None = None,
+) -> Losses:
     """Score outputs against labelled faces: RetinaFace's loss with mined negatives.
 
     Args:
@@ -187,6 +194,7 @@ def multibox_loss(outputs: Outputs, faces: Sequence[Faces], anchors: Tensor, *, 
         faces: Labels of the N images.
         anchors: (K, 4) priors.
         ratio: Background priors per face prior that count (see :func:`hard_negatives`).
+        ignored: (N, K) bool, priors that must not count as background, because a face may be there that has no label.
 
     Returns:
         Cross-entropy, smooth L1 of boxes and of points, each summed and divided by the number of face priors.
@@ -194,6 +202,8 @@ def multibox_loss(outputs: Outputs, faces: Sequence[Faces], anchors: Tensor, *, 
     assigned = torch.stack([match_priors(image.boxes, anchors) for image in faces])
     positive = assigned >= 0
     entropy = F.binary_cross_entropy_with_logits(outputs.logits, positive.float(), reduction="none")
+    if ignored is not None:
+        entropy = entropy.masked_fill(ignored & ~positive, 0.0)
     counted = positive | hard_negatives(entropy, positive, ratio)
     total = positive.sum().clamp(min=1)
     boxes, points = outputs.boxes.new_zeros(()), outputs.points.new_zeros(())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from restorer.checkpoints import load_checkpoint
 from restorer.errors import OutputError, WeightsError
 from restorer.training.detector_losses import Outputs
+from restorer.training.processes import Processes
 
 ARCHITECTURE = "retinaface-mobilenet0.25"
 FACE_PRIOR = 0.01
@@ -98,6 +101,57 @@ def run_with_features(network: nn.Module, batch: Tensor) -> tuple[Outputs, tuple
 
     outputs = Outputs(answers("BboxHead"), answers("ClassHead"), answers("LandmarkHead"))
     return outputs, tuple(map_.float() for map_ in (*stages, *contexts))
+
+
+class WithFeatures(nn.Module):
+    """:func:`run_with_features` as a module's ``forward``, flat: boxes, classes, points, maps."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """Return outputs and maps of an NCHW batch, BGR minus mean."""
+        outputs, maps = run_with_features(self.network, batch)
+        return outputs.boxes, outputs.classes, outputs.points, *maps
+
+
+class PartStatistics:
+    """Keeps running statistics the mean over all parts of a batch, in whatever processes these are computed.
+
+    Each part normalises with its own statistics. With one part in all nothing is done.
+    """
+
+    def __init__(self, network: nn.Module, parts: int, processes: Processes) -> None:
+        self.several, self.processes = parts > 1, processes
+        self.buffers = list(network.buffers())
+        self.before: list[Tensor] = []
+        self.after: list[list[Tensor]] = []
+
+    def begin(self) -> None:
+        """Start a step."""
+        self.before, self.after = [buffer.clone() for buffer in self.buffers], []
+
+    @contextlib.contextmanager
+    def of_part(self) -> Iterator[None]:
+        """Let one part, forward and backward, start from the statistics before the step."""
+        self._set(self.before)
+        yield
+        self.after.append([buffer.clone() for buffer in self.buffers])
+
+    def end(self) -> None:
+        """Take the mean over all parts."""
+        if self.several:
+            mean = [
+                torch.stack(values).double().mean(dim=0).to(values[0].dtype) for values in zip(*self.after, strict=True)
+            ]
+            self._set(mean)
+            self.processes.average(buffer for buffer in self.buffers if buffer.is_floating_point())
+
+    def _set(self, values: list[Tensor]) -> None:
+        if self.several:
+            for buffer, value in zip(self.buffers, values, strict=True):
+                buffer.copy_(value)
 
 
 def save_detector(

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from restorer.errors import UsageError
+from restorer.errors import OutputError, PhotoError, UsageError
 from restorer.training.detector_losses import Outputs, box_overlap, decode_boxes, decode_points, priors
 
 Pixels = NDArray[np.uint8]
@@ -49,12 +51,23 @@ class Source:
 
 
 def read_archive(path: Path) -> Iterator[Pixels]:
-    """Yield every image of a zip archive as RGB uint8, in the order of the names."""
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith((".avif", ".png", ".jpg", ".jpeg", ".webp")):
-                with Image.open(io.BytesIO(archive.read(name))) as image:
-                    yield np.asarray(image.convert("RGB"))
+    """Yield every image of a zip archive as RGB uint8, in the order of the names.
+
+    Raises:
+        PhotoError: The archive or an image in it cannot be read.
+    """
+    name = ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if name.endswith((".avif", ".png", ".jpg", ".jpeg", ".webp")):
+                    with Image.open(io.BytesIO(archive.read(name))) as image:
+                        yield np.asarray(image.convert("RGB"))
+    except (zipfile.BadZipFile, UnidentifiedImageError, OSError, zlib.error) as error:
+        within = f"{name} in {path}" if name else str(path)
+        raise PhotoError(
+            f"{within} cannot be read ({error}): it may be truncated; give a whole zip archive."
+        ) from error
 
 
 def halvings(pixels: Pixels, smallest: int = 48) -> tuple[Pixels, ...]:
@@ -192,16 +205,17 @@ def load_sources(
         The photographs, archives in the order given.
 
     Raises:
-        UsageError: No photograph shows a face.
+        UsageError: No photograph shows a face, or the cache is of other photographs.
+        PhotoError: An archive cannot be read.
+        OutputError: The cache cannot be written.
     """
     images = [pixels for archive in archives for pixels in read_archive(archive)]
     if cache.exists():
-        with np.load(cache) as stored:
-            tables = [stored[f"{index:05d}"] for index in range(len(images))]
+        tables = _read_labels(cache, len(images))
     else:
         notify(f"labelling {len(images)} photographs")
         tables = [label_faces(teacher, pixels, device) for pixels in images]
-        np.savez_compressed(cache, **{f"{index:05d}": table for index, table in enumerate(tables)})
+        _write_labels(cache, tables)
     notify(f"{len(images)} photographs with {sum(map(len, tables))} faces")
     if not any(map(len, tables)):
         raise UsageError("The teacher finds no face on any of the photographs: give others, or another teacher.")
@@ -209,3 +223,32 @@ def load_sources(
         Source(halvings(pixels), table[:, 1:5], table[:, 5:].reshape(-1, 5, 2))
         for pixels, table in zip(images, tables, strict=True)
     ]
+
+
+def _read_labels(cache: Path, photographs: int) -> list[NDArray[np.float32]]:
+    try:
+        with np.load(cache) as stored:
+            tables = [stored[name] for name in sorted(stored.files)]
+    except (zipfile.BadZipFile, ValueError, OSError, zlib.error) as error:
+        raise UsageError(f"The labels {cache} are damaged ({error}): remove them to label anew.") from error
+    if len(tables) != photographs:
+        raise UsageError(
+            f"The labels {cache} are of {len(tables)} photographs, not of these {photographs}: give the same archives "
+            "or a new folder."
+        )
+    return tables
+
+
+def _write_labels(cache: Path, tables: list[NDArray[np.float32]]) -> None:
+    """Write labels whole or not at all."""
+    part = cache.with_name(f"{cache.name}.part")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            named: dict[str, Any] = {f"{index:05d}": table for index, table in enumerate(tables)}
+            np.savez_compressed(file, **named)
+        part.replace(cache)
+    except OSError as error:
+        raise OutputError(f"The labels {cache} cannot be written: {error.strerror or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from restorer.errors import OutputError, WeightsError
 from restorer.runtime.device import computes_bf16
@@ -200,7 +201,7 @@ class Trainer(ABC, Generic[Work]):
         names = list(dict.fromkeys(name for row in rows for name in row))
         means = [float(np.mean([row[name] for row in rows if name in row])) for name in names]
         line: Row = {"images": self.images}
-        line |= {name: round(value, 5) for name, value in zip(names, self.processes.mean(means), strict=True)}
+        line |= {name: float(f"{value:.6g}") for name, value in zip(names, self.processes.mean(means), strict=True)}
         if self.processes.first:
             with _writing(self.run / LOG), (self.run / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -209,6 +210,17 @@ class Trainer(ABC, Generic[Work]):
     def _write_sheet(self) -> None:
         if self.processes.first and (picture := self.sheet()) is not None:
             write_picture(self.run / SHEETS / f"{self.images:09d}.png", picture)
+
+
+def row_of(terms: dict[str, Tensor]) -> Row:
+    """Return scalars as numbers, brought over from the device at once."""
+    values = torch.stack([term.detach().float() for term in terms.values()])
+    return dict(zip(terms, values.tolist(), strict=True))
+
+
+def mean_of(rows: list[Row]) -> Row:
+    """Return the mean of lines that have the same names."""
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
 def _open_folder(run: Path, settings: LoopSettings) -> None:

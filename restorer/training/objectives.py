@@ -9,7 +9,9 @@ from restorer.networks.discriminators import PatchDiscriminator
 from restorer.networks.stylegan2_discriminator import DiscriminatorSizes, StyleGAN2Discriminator
 from restorer.training.adversarial import AdversarialLoss
 from restorer.training.component_loss import ComponentLoss
+from restorer.training.identity_loss import IdentityLoss
 from restorer.training.objective import Objective
+from restorer.training.perceptual import PerceptualLoss
 from restorer.training.settings import RestorationSettings
 
 
@@ -24,6 +26,9 @@ def build_objectives(settings: RestorationSettings, device: torch.device, *, bf1
     Returns:
         By the name under which their networks are saved. That on the whole face is always there, so that a run that
         takes it up later does not depend on when it was built.
+
+    Raises:
+        WeightsError: A loss needs published weights that cannot be had; the message names both.
     """
     factor = settings.losses
     found: dict[str, Objective] = {
@@ -37,6 +42,10 @@ def build_objectives(settings: RestorationSettings, device: torch.device, *, bf1
     }
     if factor.component or factor.component_style:
         found["component"] = ComponentLoss(settings.out_size, bf16=bf16)
+    if factor.perceptual or factor.style:
+        found["perceptual"] = PerceptualLoss.open(style=factor.style > 0, bf16=bf16)
+    if factor.identity:
+        found["identity"] = IdentityLoss.open(bf16=bf16)
     return {name: objective.to(device) for name, objective in found.items()}
 
 

@@ -71,6 +71,11 @@ class Processes:
             tensor.detach().copy_(flat[begin : begin + tensor.numel()].view_as(tensor))
             begin += tensor.numel()
 
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self.count > 1:
+            self.largest([0.0])
+
     def mean(self, values: Sequence[float]) -> list[float]:
         """Return the mean over all processes of each value."""
         if self.count == 1:
@@ -86,6 +91,13 @@ class Processes:
         table = torch.tensor(values, dtype=torch.float64, device=self.device)
         distributed.all_reduce(table, distributed.ReduceOp.MAX)
         return [float(value) for value in table]
+
+
+def gathering(module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[object]:
+    """Return a context for one part of a step in which gradients of a shared module stay here until the last part."""
+    if isinstance(module, DistributedDataParallel) and not last:
+        return module.no_sync()
+    return contextlib.nullcontext()
 
 
 ALONE = Processes()

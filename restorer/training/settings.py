@@ -39,6 +39,12 @@ class LossWeights:
     """Discriminators of eyes and mouth."""
     component_style: float = 0.0
     """Gram matrices of their features."""
+    perceptual: float = 0.0
+    """Features of VGG-19; needs its published weights."""
+    style: float = 0.0
+    """Gram matrices of these features."""
+    identity: float = 0.0
+    """Features of ArcFace's ResNet-18; needs its published weights."""
 
 
 @dataclasses.dataclass(frozen=True)

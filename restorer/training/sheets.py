@@ -48,6 +48,22 @@ def draw_sheet(columns: dict[str, Pixels]) -> Pixels:
     return np.asarray(image)
 
 
+def draw_faces(pixels: Pixels, rows: NDArray[np.float32]) -> Pixels:
+    """Return a copy of an H×W×3 RGB image with the frames and points of faces.
+
+    Args:
+        pixels: RGB.
+        rows: (N, 15) score, box, five points in pixels measured from the image's edge.
+    """
+    image = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(image)
+    for row in rows - 0.5:
+        pen.rectangle(row[1:5].tolist(), outline="lime", width=2)
+        for x, y in row[5:].reshape(5, 2).tolist():
+            pen.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill="red")
+    return np.asarray(image)
+
+
 def write_picture(path: Path, pixels: Pixels) -> None:
     """Write RGB pixels as PNG, whole or not at all.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Generator, Mapping, Sequence
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from restorer.errors import UsageError
 from restorer.networks.gfpgan import GFPGAN
@@ -22,9 +20,9 @@ from restorer.networks.unet import PlainUNet
 from restorer.training import losses
 from restorer.training.batch import Batch
 from restorer.training.dataset import AlignedCrop, draw_batch, draw_pair, stack
-from restorer.training.loop import Row, Trainer
+from restorer.training.loop import Row, Trainer, mean_of, row_of
 from restorer.training.objectives import build_objectives
-from restorer.training.processes import ALONE, Processes
+from restorer.training.processes import ALONE, Processes, gathering
 from restorer.training.settings import RestorationSettings, build, given
 from restorer.training.sheets import draw_sheet, evenly, to_pixels
 from restorer.training.state import load_parts, load_state
@@ -129,13 +127,13 @@ class RestorationTrainer(Trainer[list[Batch]]):
         self.generator_optimiser.zero_grad(set_to_none=True)
         rows, outputs = [], []
         for number, batch in enumerate(work):
-            with self._gathering(last=number + 1 == len(work)):
+            with gathering(self.shared, last=number + 1 == len(work)):
                 output, pyramid = kept[0] if kept else self._restore(batch)
                 self.seed_part(2 * self.places[number])
                 terms = self._terms(batch, output, pyramid, adversarial=adversarial)
                 loss = self._weighted(terms)
                 torch.autograd.backward(loss / len(work) if len(work) > 1 else loss)
-            rows.append(_row({"loss": loss} | terms | {"input_l1": _input_l1(batch)}))
+            rows.append(row_of({"loss": loss} | terms | {"input_l1": _input_l1(batch)}))
             outputs.append(output.detach())
         norm = torch.nn.utils.clip_grad_norm_(self.generator.parameters(), self.settings.clip)
         self.check_finite(float(norm))
@@ -146,7 +144,7 @@ class RestorationTrainer(Trainer[list[Batch]]):
         self.images += self.settings.batch
         self.steps += 1
         self._update_average(self.settings.batch)
-        return _mean(rows) | scores
+        return mean_of(rows) | scores
 
     def _restore(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -187,18 +185,12 @@ class RestorationTrainer(Trainer[list[Batch]]):
                 terms |= objective.discriminator_terms(output, batch.truth.contiguous(), batch)
             loss = sum(terms.values(), torch.zeros((), device=self.device))
             torch.autograd.backward(loss / len(work) if len(work) > 1 else loss)
-            rows.append(_row(terms))
+            rows.append(row_of(terms))
         gradients = [parameter.grad for parameter in self._learning() if parameter.grad is not None]
         self.processes.average(gradients)
         self.check_finite(float(torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))))
         self.discriminator_optimiser.step()
-        return _mean(rows)
-
-    def _gathering(self, *, last: bool) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which gradients stay in this process until the last of its parts."""
-        if isinstance(self.shared, DistributedDataParallel) and not last:
-            return self.shared.no_sync()
-        return contextlib.nullcontext()
+        return mean_of(rows)
 
     def learning_rate(self) -> float:
         """Return the generator's rate at this position.
@@ -276,12 +268,3 @@ def _channels_last(network: nn.Module) -> None:
 def _input_l1(batch: Batch) -> Tensor:
     """Return what doing nothing would cost."""
     return losses.weighted_l1(batch.degraded, batch.truth.contiguous(), batch.weight)
-
-
-def _row(terms: Terms) -> Row:
-    values = torch.stack([term.detach().float() for term in terms.values()])
-    return dict(zip(terms, values.tolist(), strict=True))
-
-
-def _mean(rows: Sequence[Row]) -> Row:
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

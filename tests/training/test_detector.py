@@ -34,6 +34,7 @@ from restorer.training.detector_network import (
     start_network,
 )
 from restorer.training.detector_sources import Source, halvings
+from restorer.training.ending import Clock
 from restorer.training.settings import load_recipe
 
 CPU = torch.device("cpu")
@@ -136,7 +137,7 @@ def test_the_average_follows_its_formula(sources, teacher_file, tmp_path):
     trainer = make_trainer(sources, teacher_file, tmp_path, ema_images=20.0)
     trainer.steps = 10_000  # far beyond the quick start
     start = trainer.averaged.state_dict()["ClassHead.0.conv1x1.bias"].clone()
-    trainer.step(trainer.draw())
+    trainer.step(trainer.draw(0))
     keep = math.exp(-2 / 20)
     expected = keep * start + (1 - keep) * trainer.network.state_dict()["ClassHead.0.conv1x1.bias"]
     torch.testing.assert_close(trainer.averaged.state_dict()["ClassHead.0.conv1x1.bias"], expected)
@@ -145,33 +146,33 @@ def test_the_average_follows_its_formula(sources, teacher_file, tmp_path):
 def test_a_run_learns_from_the_teacher_and_leaves_it_alone(sources, teacher_file, tmp_path):
     trainer = make_trainer(sources, teacher_file, tmp_path, images=1000)
     before = [parameter.clone() for parameter in trainer.teacher.parameters()]
-    batch = trainer.draw()
-    losses = [trainer.step(batch) for _ in range(12)]
+    work = trainer.draw(0)
+    rows = [trainer.step(work) for _ in range(12)]
     for name in ("classes", "boxes", "points", "hints"):
-        assert getattr(losses[-1], name) < 0.98 * getattr(losses[0], name), name
+        assert rows[-1][name] < 0.98 * rows[0][name], name
     for parameter, copy in zip(trainer.teacher.parameters(), before, strict=True):
         assert torch.equal(parameter, copy)
 
 
 def test_stopping_and_going_on_equals_running_through(sources, teacher_file, tmp_path):
     through = make_trainer(sources, teacher_file, tmp_path / "through")
-    assert through.train()
+    assert through.train().finished
     first = make_trainer(sources, teacher_file, tmp_path / "halves")
-    for _ in range(2):
-        first.step(first.draw())
+    for step in range(2):
+        first.step(first.draw(step))
     first.run.mkdir()
     first.save()
     second = make_trainer(sources, teacher_file, tmp_path / "halves")
     second.resume()
     assert second.images == 4
-    assert second.train()
+    assert second.train().finished
     for name, value in through.averaged.state_dict().items():
         torch.testing.assert_close(second.averaged.state_dict()[name], value, rtol=0, atol=0)
 
 
 def test_a_run_stops_in_time_with_a_state(sources, teacher_file, tmp_path):
     trainer = make_trainer(sources, teacher_file, tmp_path)
-    assert not trainer.train(minutes=0)
+    assert not trainer.train(Clock(0)).finished
     assert (tmp_path / "state.pt").exists()
 
 
@@ -192,7 +193,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(sources, teacher_file, tmp_path)
     with torch.no_grad():
         next(trainer.network.parameters()).fill_(float("nan"))
     with pytest.raises(WeightsError, match="learning rate"):
-        trainer.step(trainer.draw())
+        trainer.step(trainer.draw(0))
 
 
 def test_a_teacher_that_finds_no_faces_is_refused(tmp_path):

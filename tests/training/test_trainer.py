@@ -14,9 +14,9 @@ from restorer.checkpoints import load_checkpoint
 from restorer.cli.train import train_group
 from restorer.errors import OutputError, UsageError, WeightsError
 from restorer.training.dataset import draw_batch
-from restorer.training.export import export_run
 from restorer.training.ending import Clock
-from restorer.training.loop import LOG, SETTINGS
+from restorer.training.export import export_run
+from restorer.training.loop import LOG
 from restorer.training.state import STATE
 from restorer.training.trainer import RestorationTrainer
 from tests.training.faces import drawn_face, tiny_settings, write_zip
