@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from restorer.contract import NetworkContract
+
+SEEN = 10.0
+"""Levels of 255 that a picture must span for a network to have had something to see."""
+BLANK = 1.5
+"""Levels of 255 below which a picture counts as of one colour."""
 
 
 def to_network(crops: NDArray[np.float32], contract: NetworkContract) -> NDArray[np.float32]:
@@ -31,6 +37,27 @@ def from_network(planes: NDArray[np.float32], contract: NetworkContract) -> NDAr
     rgb = planes[:, ::-1] if contract.colour_order == "bgr" else planes
     pixels = np.clip(rgb / numbers.factor + numbers.mean, 0, 255).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(pixels, dtype=np.float32)
+
+
+def went_blank(given: NDArray[np.float32], result: NDArray[np.float32]) -> bool:
+    """Tell whether a network made (nearly) one colour of a picture that has more.
+
+    That is how arithmetic without enough range or a driver's fault looks: black, grey or solid where a face was. Noise
+    does not count, on either side: what is compared is how far the means of small squares lie apart.
+
+    Args:
+        given: H×W×3 float32 in 0..255.
+        result: The same picture after the network, of any size.
+    """
+    return _spread(given) >= SEEN and _spread(result) <= BLANK
+
+
+def _spread(picture: NDArray[np.float32]) -> float:
+    """Return how many levels the means of 8×8 squares lie apart, in the channel where it is most; 5% are left out."""
+    step = max(1, min(picture.shape[:2]) // 128)
+    squares = cv2.resize(np.ascontiguousarray(picture[::step, ::step]), (8, 8), interpolation=cv2.INTER_AREA)
+    low, high = np.percentile(squares, (5, 95), axis=(0, 1))
+    return float((high - low).max())
 
 
 def network_factors(contract: NetworkContract) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -103,6 +103,9 @@ class FakeNetworks:
     def device(self) -> tuple[str | None, str | None]:
         return self.engine.device, self.engine.precision
 
+    def on_gpu(self) -> bool:
+        return self.engine.device != "cpu"
+
     def take_notices(self) -> tuple[str, ...]:
         notices = tuple(self._restorer.notices)
         self._restorer.notices.clear()

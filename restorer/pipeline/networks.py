@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,13 +17,15 @@ from restorer.network_values import to_network
 from restorer.options import RestoreOptions
 from restorer.pipeline.detect import Detector
 from restorer.pipeline.detect_turned import in_all_turns
+from restorer.pipeline.detect_views import LARGE
 from restorer.pipeline.identity import WEIGHTS as IDENTITY_WEIGHTS
 from restorer.pipeline.identity import Identity
 from restorer.pipeline.mask import Parse
 from restorer.pipeline.restore import FaceRestorer
 from restorer.pipeline.upsample import Background
 from restorer.report import ModelReport
-from restorer.runtime.engine import Engine
+from restorer.runtime.device import pick_device
+from restorer.runtime.engine import Engine, PictureEngine
 from restorer.weights import Weights, WeightStore
 
 Find = Callable[[NDArray[Any]], list[Face]]
@@ -31,8 +35,12 @@ Enlarge = Callable[[NDArray[Any], int, int], NDArray[Any]]
 Notify = Callable[[str], None]
 
 
+DEVICE_VIEWS = 32
+"""Most views that a detector looks at in one pass on a GPU."""
+
+
 class Networks(Protocol):
-    """What the pipeline asks for; tests put networks of their own here."""
+    """What the pipeline asks for; tests put networks of their own here. Any thread may ask."""
 
     def find(self) -> Find:
         """Return the face detector."""
@@ -60,6 +68,10 @@ class Networks(Protocol):
 
     def device(self) -> tuple[str | None, str | None]:
         """Return device and precision of the face network, or of the detector as long as there is no other."""
+        ...
+
+    def on_gpu(self) -> bool:
+        """Return whether networks run on a GPU, so that the processor is free for other photographs meanwhile."""
         ...
 
     def take_notices(self) -> tuple[str, ...]:
@@ -101,6 +113,7 @@ class OpenedNetworks:
         self._store.check_face_model(options.model)  # rather than after the first face is found
         self._detector, self._tiles = detector, tiles
         self._describe = describe or (lambda _: None)
+        self._lock = threading.RLock()
         self._engines: list[Engine] = []
         self._find: Find | None = None
         self._restorer: FaceRestorer | None = None
@@ -120,52 +133,67 @@ class OpenedNetworks:
             WeightsError: There is none to be had.
             DeviceError: The device is missing.
         """
-        if self._find is None:
-            weights = self._store.detector(self._detector)
-            self._detector_notice = weights.notice
-            detector = Detector(self._open(weights, "detector"), self._options.det_threshold)
-            self._find = in_all_turns(detector) if self._options.rotations == "all" else detector
-        return self._find
+        with self._lock:
+            if self._find is None:
+                weights = self._store.detector(self._detector)
+                self._detector_notice = weights.notice
+                engine = self._open(weights, "detector")
+                detector = Detector(engine, self._options.det_threshold, batch=_views(engine))
+                self._find = in_all_turns(detector) if self._options.rotations == "all" else detector
+            return self._find
 
     def face_model(self) -> ModelReport:
         """Find the face model without opening it; see :meth:`find` for errors."""
-        if self._model is None:
-            self._model = self._store.face_model(self._options.model)
-        return ModelReport(self._model.name, self._model.sha256, self._model.fallback)
+        with self._lock:
+            if self._model is None:
+                self._model = self._store.face_model(self._options.model)
+            return ModelReport(self._model.name, self._model.sha256, self._model.fallback)
 
     def face_restorer(self) -> FaceRestorer:
         """Return the face network, opened at the first call; see :meth:`find` for errors."""
-        if self._restorer is None:
-            self.face_model()
-            assert self._model is not None
-            engine = self._open(self._model, "face")
-            if engine.contract.upscale != 1:
-                raise WeightsError(f"{self._model.path} enlarges, so it is no face model: give another --model.")
-            self._restorer = FaceRestorer(engine, batch=self._options.batch)
-        return self._restorer
+        with self._lock:
+            if self._restorer is None:
+                self.face_model()
+                assert self._model is not None
+                engine = self._open(self._model, "face")
+                if engine.contract.upscale != 1:
+                    raise WeightsError(f"{self._model.path} enlarges, so it is no face model: give another --model.")
+                exact = partial(self._open, self._model, "face", precision="fp32")
+                self._restorer = FaceRestorer(engine, batch=self._options.batch, exact=exact)
+            return self._restorer
 
     def parser(self) -> Parse | None:
         """Return the face parser if its weights are on disk; see :meth:`find` for errors."""
-        if not self._parser_sought:
-            weights = self._store.parser()
-            self._parser = None if weights is None else _as_parse(self._open(weights, "parser"))
-            self._parser_sought = True
-        return self._parser
+        with self._lock:
+            if not self._parser_sought:
+                weights = self._store.parser()
+                self._parser = None if weights is None else _as_parse(self._open(weights, "parser"))
+                self._parser_sought = True
+            return self._parser
 
     def background(self) -> Enlarge | None:
         """Return the background network, opened at the first call; see :meth:`find` for errors."""
-        if self._options.bg_upsampler != "none" and self._background is None:
-            engine = self._open(self._store.background(self._options.bg_upsampler), "upsampler")
-            self._background = Background(
-                engine, tile=self._options.tile, notify=self._notices.append, advance=self._tiles
-            )
-        return self._background
+        with self._lock:
+            if self._options.bg_upsampler != "none" and self._background is None:
+                engine = self._open(self._store.background(self._options.bg_upsampler), "upsampler")
+                self._background = Background(
+                    engine, tile=self._options.tile, notify=self._notices.append, advance=self._tiles
+                )
+            return self._background
 
     def identity(self) -> Identity:
         """Return the identity network, opened at the first call; see :meth:`find` for errors."""
-        if self._identity is None:
-            self._identity = Identity(self._open(self._store.get(IDENTITY_WEIGHTS), "identity"))
-        return self._identity
+        with self._lock:
+            if self._identity is None:
+                self._identity = Identity(self._open(self._store.get(IDENTITY_WEIGHTS), "identity"))
+            return self._identity
+
+    def on_gpu(self) -> bool:
+        """Return whether networks run on a GPU; False where that cannot be told, and opening one will say why."""
+        try:
+            return pick_device(self._options.device) != "cpu"
+        except RestorerError:
+            return False
 
     def device(self) -> tuple[str | None, str | None]:
         """Return device and precision, such as ``cpu`` and ``bf16``."""
@@ -174,28 +202,38 @@ class OpenedNetworks:
 
     def take_notices(self) -> tuple[str, ...]:
         """Return what was mended since the last call; the stand-in detector is named every time."""
-        said = [*self._notices, *(self._restorer.notices if self._restorer is not None else [])]
-        self._notices.clear()
-        if self._restorer is not None:
-            self._restorer.notices.clear()
-        fresh = []
-        for number, engine in enumerate(self._engines):
-            fresh += engine.warnings[self._told[number] :]
-            self._told[number] = len(engine.warnings)
-        lasting = [self._detector_notice] if self._detector_notice else []
-        return tuple(dict.fromkeys([*lasting, *said, *fresh]))
+        with self._lock:
+            said = [*self._notices, *(self._restorer.notices if self._restorer is not None else [])]
+            self._notices.clear()
+            if self._restorer is not None:
+                self._restorer.notices.clear()
+            fresh = []
+            for number, engine in enumerate(self._engines):
+                fresh += engine.warnings[self._told[number] :]
+                self._told[number] = len(engine.warnings)
+            lasting = [self._detector_notice] if self._detector_notice else []
+            return tuple(dict.fromkeys([*lasting, *said, *fresh]))
 
-    def _open(self, weights: Weights, kind: str) -> Engine:
-        engine = runtime.open_engine(weights, device=self._options.device, precision=self._options.precision)
+    def _open(self, weights: Weights, kind: str, precision: str | None = None) -> Engine:
+        precision = precision or self._options.precision
+        engine = runtime.open_engine(weights, device=self._options.device, precision=precision)
         if engine.contract.kind != kind:
             raise WeightsError(
                 f"{weights.path} holds a network of kind {engine.contract.kind} ({engine.contract.architecture}), "
                 f"where one of kind {kind} is needed."
             )
-        self._engines.append(engine)
-        self._told.append(0)
+        with self._lock:
+            self._engines.append(engine)
+            self._told.append(0)
         self._describe(f"{kind}: {weights.name} ({weights.path}, SHA-256 {weights.sha256[:12]}), {engine.describe()}")
         return engine
+
+
+def _views(engine: Engine) -> int:
+    """Return how many views a detector looks at in one pass; a processor runs them one by one in any case."""
+    if engine.device == "cpu" or not isinstance(engine, PictureEngine):
+        return 8
+    return engine.room(LARGE, DEVICE_VIEWS)
 
 
 def _as_parse(engine: Engine) -> Parse:

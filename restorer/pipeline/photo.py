@@ -1,7 +1,7 @@
 """All steps of one photograph: detect, select, align, restore, upsample, paste; and the pictures made of the result.
 
-The way is cut where many photographs meet: :func:`prepare` ends with the crops, :func:`paint` brings the restored crops
-back into the photograph's colours, :func:`finish` needs no network any more and may run in another thread.
+The way is cut where many photographs meet: :func:`prepare` ends with the crops, :func:`paint` does what still needs the
+large networks, :func:`finish` does the rest, most of it on the processor, and may run in another thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from restorer.pipeline.colour import own_colours
 from restorer.pipeline.compare import compare, face_pair
 from restorer.pipeline.grain import Graining
 from restorer.pipeline.identity import drift, drift_warnings
-from restorer.pipeline.mask import face_mask
+from restorer.pipeline.mask import Parse, face_mask
 from restorer.pipeline.networks import Networks
 from restorer.pipeline.paste import paste
 from restorer.pipeline.select import select, unchanged_reason
@@ -81,15 +81,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Painted:
-    """A photograph for which no network is needed any more."""
+    """A photograph that no large network is needed for any more."""
 
     prepared: Prepared
     restored: tuple[RestoredFace, ...]
-    """Restored faces in the photograph's own colours and tone."""
-    masks: tuple[NDArray[np.float32], ...]
-    """One per restored face; none for inputs that are faces already."""
-    mask: str | None
-    """What drew the masks, for the report."""
+    """Restored faces, crop and result, as the network saw and gave them: sRGB."""
+    parse: Parse | None
+    """Tells face from background for the masks; None: they are drawn from the faces' points."""
     canvas: NDArray[Any] | None
     """The background as a network enlarged it; None: it is still to be enlarged."""
     model: ModelReport | None = None
@@ -173,7 +171,7 @@ def _prepare_aligned(photo: Photo, networks: Networks, options: RestoreOptions, 
 
 
 def paint(prepared: Prepared, restored: Sequence[RestoredFace], networks: Networks, options: RestoreOptions) -> Painted:
-    """Do what still needs networks: masks, and the background if a network enlarges it.
+    """Do what still needs large networks: the background if one enlarges it, and the faces' identity.
 
     Args:
         prepared: The photograph.
@@ -185,16 +183,6 @@ def paint(prepared: Prepared, restored: Sequence[RestoredFace], networks: Networ
     with clock.step("open"):
         background = None if options.aligned else networks.background()
         parse = networks.parser() if restored and not options.aligned else None
-    masks: list[NDArray[np.float32]] = []
-    drawn: set[str] = set()
-    missed: list[str] = []
-    with clock.step("paste"):
-        scale = _scale(prepared.photo, options)
-        for face in [] if options.aligned else restored:
-            before = len(missed)
-            masks.append(face_mask(face.aligned, parse, scale=scale, notify=missed.append))
-            drawn.add(MASK_POINTS if parse is None or len(missed) > before else MASK_PARSER)
-        own = _in_own_colours(prepared, restored, colorize=options.colorize)
     angles: tuple[float, ...] = ()
     if options.identity and restored:
         with clock.step("identity"):
@@ -205,15 +193,35 @@ def paint(prepared: Prepared, restored: Sequence[RestoredFace], networks: Networ
             canvas = background(prepared.photo.pixels, *enlarged_size(*prepared.photo.size, options.upscale))
     return Painted(
         prepared,
-        tuple(own),
-        tuple(masks),
-        ", ".join(sorted(drawn)) or None,
+        tuple(restored),
+        parse,
         canvas,
         networks.face_model() if restored else None,
         networks.device(),
-        (*networks.take_notices(), *missed),
+        networks.take_notices(),
         angles,
     )
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """Where the restored faces of a photograph are pasted."""
+
+    masks: list[NDArray[np.float32]] = field(default_factory=list)
+    """One per restored face."""
+    drawn: set[str] = field(default_factory=set)
+    """What drew them, for the report."""
+    missed: list[str] = field(default_factory=list)
+    """Where the parser was of no use."""
+
+
+def _draw_masks(painted: Painted, scale: tuple[float, float]) -> _Masks:
+    found = _Masks()
+    for face in painted.restored:
+        before = len(found.missed)
+        found.masks.append(face_mask(face.aligned, painted.parse, scale=scale, notify=found.missed.append))
+        found.drawn.add(MASK_POINTS if painted.parse is None or len(found.missed) > before else MASK_PARSER)
+    return found
 
 
 def _in_own_colours(
@@ -238,20 +246,23 @@ def finish(painted: Painted, options: RestoreOptions) -> Restoration:
         canvas = painted.canvas if painted.canvas is not None else enlarge(photo.pixels, options.upscale)
         alpha = None if photo.alpha is None else enlarge(photo.alpha, options.upscale)
     with clock.step("paste"):
+        restored = _in_own_colours(prepared, painted.restored, colorize=options.colorize)
+        masks = _Masks()
         if options.aligned:
-            pixels = _blend_aligned(canvas, painted.restored, options.strength)
+            pixels = _blend_aligned(canvas, restored, options.strength)
         else:
             scale = _scale(photo, options)
+            masks = _draw_masks(painted, scale)
             pixels = paste(
                 canvas,
-                painted.restored,
-                painted.masks,
+                restored,
+                masks.masks,
                 scale=scale,
                 strength=options.strength,
                 texturing=Graining((scale[0] * scale[1]) ** 0.5) if options.grain == "auto" else None,
             )
     result = replace(photo, pixels=pixels, alpha=alpha, metadata=_metadata(painted, options))
-    return Restoration(result, photo, _report(painted, result, options), painted.restored)
+    return Restoration(result, photo, _report(painted, result, masks, options), tuple(restored))
 
 
 def _blend_aligned(canvas: NDArray[Any], restored: Sequence[RestoredFace], strength: float) -> NDArray[Any]:
@@ -290,7 +301,7 @@ def _disclosed(metadata: Metadata, models: Sequence[str], options: RestoreOption
     )
 
 
-def _report(painted: Painted, result: Photo, options: RestoreOptions) -> PhotoReport:
+def _report(painted: Painted, result: Photo, masks: _Masks, options: RestoreOptions) -> PhotoReport:
     prepared = painted.prepared
     reasons = prepared.reasons
     status = Status.RESTORED if None in reasons else Status.UNCHANGED
@@ -307,11 +318,13 @@ def _report(painted: Painted, result: Photo, options: RestoreOptions) -> PhotoRe
         model=painted.model,
         upscale=options.upscale,
         bg_upsampler=options.bg_upsampler if painted.canvas is not None else "none",
-        mask=painted.mask,
+        mask=", ".join(sorted(masks.drawn)) or None,
         device=device,
         precision=precision,
         seconds=prepared.clock.seconds,
-        warnings=tuple(dict.fromkeys((*result.warnings, *prepared.warnings, *painted.warnings, *drifted))),
+        warnings=tuple(
+            dict.fromkeys((*result.warnings, *prepared.warnings, *painted.warnings, *masks.missed, *drifted))
+        ),
     )
 
 

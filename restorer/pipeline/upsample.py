@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restorer.errors import OutOfMemoryError, RestorerError
-from restorer.network_values import from_network, to_network
+from restorer.network_values import from_network, to_network, went_blank
 from restorer.resample import enlarged_size, resize, to_dtype
-from restorer.runtime.engine import Engine
+from restorer.runtime.engine import Engine, PictureEngine
 from restorer.tone import Tone, tone_of
 
 __all__ = ["Background", "Upsampled", "enlarge", "enlarged_size", "upsample_background"]
@@ -254,13 +254,21 @@ def _cut(pixels: NDArray[Any], top: int, left: int, height: int, width: int) -> 
 def _run(engine: Engine, tile: NDArray[np.float32]) -> NDArray[np.float32]:
     """Run the network on one tile, H×W×3 RGB in 0..255; return the enlarged tile alike."""
     contract = engine.contract
-    output = engine(to_network(tile[None], contract))[0]
-    wanted = (1, 3, tile.shape[0] * contract.upscale, tile.shape[1] * contract.upscale)
-    if output.shape != wanted:
-        raise RestorerError(f"The background network gave an output of shape {output.shape}, not {wanted}.")
-    if not np.isfinite(output).all():
+    wanted = (tile.shape[0] * contract.upscale, tile.shape[1] * contract.upscale, 3)
+    picture: NDArray[np.float32]
+    if isinstance(engine, PictureEngine):
+        picture = next(engine.pictures([tile], 1))[0]
+        finite = bool(np.isfinite(picture).all())
+    else:
+        output = engine(to_network(tile[None], contract))[0]
+        finite = bool(np.isfinite(output).all())
+        picture = from_network(output, contract)[0]
+    if picture.shape != wanted:
+        raise RestorerError(f"The background network gave a picture of shape {picture.shape}, not {wanted}.")
+    if not finite:
         raise RestorerError("The background network gave numbers that are not finite: try --precision fp32.")
-    picture: NDArray[np.float32] = from_network(output, contract)[0]
+    if went_blank(tile, picture):
+        raise RestorerError("The background network gave a tile of one colour: try --precision fp32 or --device cpu.")
     return picture
 
 

@@ -75,7 +75,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeEngine]:
         return made[found.name]
 
     monkeypatch.setattr(runtime, "open_engine", open_engine)
-    monkeypatch.setattr(module, "Detector", lambda engine, threshold: lambda pixels: [face_at(50, 50, 40)])
+    monkeypatch.setattr(module, "Detector", lambda engine, threshold, batch: lambda pixels: [face_at(50, 50, 40)])
     made["opened"] = opened  # type: ignore[assignment]
     return made
 
@@ -121,6 +121,33 @@ def test_network_of_another_kind_is_refused(engines: dict[str, Any]) -> None:
     engines["realesrgan"].contract = CONTRACT
     with pytest.raises(WeightsError, match="kind upsampler is needed"):
         networks(bg_upsampler="realesrgan").background()
+
+
+def test_a_face_spoilt_in_bf16_is_told_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    def black(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full_like(batch, -1)
+
+    asked: list[str] = []
+
+    def open_engine(found: Weights, *, device: str, precision: str) -> FakeEngine:
+        asked.append(f"{found.name} {precision}")
+        if found.name == "detector":
+            return FakeEngine(contract=NetworkContract("fake", "detector"))
+        engine = FakeEngine(brighter if precision == "fp32" else black)
+        engine.precision = "fp32" if precision == "fp32" else "bf16"
+        return engine
+
+    monkeypatch.setattr(runtime, "open_engine", open_engine)
+    monkeypatch.setattr(module, "Detector", lambda engine, threshold, batch: lambda pixels: [face_at(50, 50, 80)])
+    ramp = np.linspace(0, 255, 100).astype(np.uint8)[:, None, None].repeat(100, 1).repeat(3, 2)
+    options = RestoreOptions(min_face=0)
+    opened = OpenedNetworks(options, store=Store())  # type: ignore[arg-type]
+    report = Restorer(options, engines=opened).restore(Photo(ramp, None, False, "PNG", Metadata())).report
+    assert report.status is Status.RESTORED and report.precision == "bf16"
+    assert report.warnings[-1] == (
+        "The face network gave a picture of one colour in bf16: that face was restored in fp32 instead."
+    )
+    assert asked == ["detector auto", "face auto", "face fp32"]
 
 
 def picture(dtype: type = np.uint8, *, alpha: bool = False, grey: bool = False) -> Photo:

@@ -205,6 +205,13 @@ def test_broken_results_raise():
         def __call__(self, batch):
             return (batch,)
 
+    class Black(FakeEngine):
+        def __call__(self, batch):
+            return (super().__call__(batch)[0] * 0,)
+
+    with pytest.raises(RestorerError, match="a tile of one colour"):
+        upsampled(waves(150, 130, 0.02).astype(np.uint8), 2, Black(), tile=64)
+    assert not upsampled(np.full((150, 130, 3), 9, np.uint8), 2, Black(), tile=64).pixels.any()  # as flat as it was
     with pytest.raises(RestorerError, match="not finite"):
         upsampled(picture(), 2, Empty(), tile=64)
     with pytest.raises(RestorerError, match="shape"):
