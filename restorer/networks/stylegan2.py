@@ -104,6 +104,14 @@ class NormalizeCode(nn.Module):
         return code * torch.rsqrt(code.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
+def mapping_network(style_dim: int, layers: int) -> nn.Sequential:
+    """Return the network that maps latents z to codes w; without layers it only scales them."""
+    mapping: list[nn.Module] = [NormalizeCode()]
+    for _ in range(layers):
+        mapping += [nn.Linear(style_dim, style_dim), nn.LeakyReLU(LEAK)]
+    return nn.Sequential(*mapping)
+
+
 class StyleGAN2Prior(nn.Module):
     """StyleGAN2's synthesis network with a spatial feature transform between the two layers of each scale."""
 
@@ -111,10 +119,7 @@ class StyleGAN2Prior(nn.Module):
         super().__init__()
         self.sft_half = sizes.sft_half
         channels, dim, rgb = sizes.prior_channels, sizes.style_dim, sizes.image_channels
-        mapping: list[nn.Module] = [NormalizeCode()]
-        for _ in range(sizes.mlp_layers):
-            mapping += [nn.Linear(dim, dim), nn.LeakyReLU(LEAK)]
-        self.style_mlp = nn.Sequential(*mapping)
+        self.style_mlp = mapping_network(dim, sizes.mlp_layers)
         self.constant_input = ConstantInput(channels[0])
         self.style_conv1 = StyleLayer(channels[0], channels[0], dim, upsample=False)
         self.to_rgb1 = ToRGB(channels[0], rgb, dim, upsample=False)
@@ -130,6 +135,22 @@ class StyleGAN2Prior(nn.Module):
             side = SMALLEST * 2 ** (scale + 1)
             for index in (2 * scale + 1, 2 * scale + 2):
                 self.noises.register_buffer(f"noise{index}", torch.randn(1, 1, side, side))
+
+    def initialise(self) -> StyleGAN2Prior:
+        """Draw new weights for training the prior alone, each layer's output of variance one; return the network."""
+        for layer in self.style_mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_features))  # the ReLU's gain included
+                nn.init.zeros_(layer.bias)
+        for module in self.modules():
+            if isinstance(module, ModulatedConv2d):
+                nn.init.normal_(module.modulation.weight, std=module.modulation.in_features**-0.5)
+        return self
+
+    def fresh_noise(self, count: int) -> list[Tensor]:
+        """Draw a noise map for each style layer and each of ``count`` images, as training the prior alone needs it."""
+        stored = [self.noises.get_buffer(f"noise{index}") for index in range(1 + len(self.style_convs))]
+        return [torch.randn(count, *noise.shape[1:], device=noise.device) for noise in stored]
 
     def map(self, latent: Tensor) -> Tensor:
         """Map N×style_dim latents z to codes w, as training the prior alone needs it."""

@@ -63,8 +63,8 @@ class TestGeometry:
     def test_each_happens_with_probability_p(self, p: float) -> None:
         matrices = augment.draw_geometry(4000, p, 64)
         still = (matrices == torch.eye(3)).flatten(1).all(dim=1).float().mean()
-        # half of the draws to mirror change nothing, a quarter of the quarter turns; size, aspect, drift, shift and both
-        # turns together each leave 1 - p
+        # half of the draws to mirror change nothing, a quarter of the quarter turns; size, aspect, drift, shift and
+        # both turns together each leave 1 - p
         expected = (1 - p / 2) * (1 - 3 / 4 * p) * (1 - p) ** 5
         assert abs(float(still) / expected - 1) < 4 / math.sqrt(4000 * expected)
 
