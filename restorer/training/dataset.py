@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,6 +21,10 @@ from restorer.errors import PhotoError
 from restorer.faces import Point
 from restorer.training.batch import Batch
 from restorer.training.components import component_boxes
+from restorer.training.damage import blind
+from restorer.training.damage.colour import ColourSettings, jitter, luma
+from restorer.training.damage.draws import Draws
+from restorer.training.damage.old import OldSettings, age
 from restorer.training.degradations import DegradationSettings, degrade
 
 MANIFEST = "manifest.json"
@@ -88,6 +93,14 @@ class SampleSettings:
     """Share of inputs left undegraded, so that a good face is not redrawn."""
     grey: float = 0.1
     """Share of pairs whose input and truth are both grey, so that a grey face stays grey."""
+    colour: ColourSettings = ColourSettings()
+    """Change of the degraded input's colours."""
+    old: float = 0.0
+    """Share of the degraded pairs that are old photographs instead: the truth has their tone without their damage."""
+    age: OldSettings = OldSettings()
+    """What old photographs are like."""
+    on_device: bool = False
+    """Degrade whole batches on the training's device, not each face on the CPU: the same draws, but other noise."""
 
 
 @dataclass(frozen=True)
@@ -107,36 +120,87 @@ def component_weight(points: NDArray[np.float32], size: int) -> NDArray[np.float
 
     The paper weighs the components by discriminators of their own (section 3.4); a reconstruction loss needs a map.
     """
-    ys, xs = np.mgrid[:size, :size].astype(np.float32)
-    eye_distance = float(np.linalg.norm(points[Point.RIGHT_EYE] - points[Point.LEFT_EYE]))
-
-    def blob(centre: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-        squared = (xs - centre[0]) ** 2 + (ys - centre[1]) ** 2
-        return np.asarray(np.exp(-squared / np.float32(2 * sigma**2)), dtype=np.float32)
-
-    mouth = (points[Point.LEFT_MOUTH] + points[Point.RIGHT_MOUTH]) / 2
-    weight = 0.5 + blob(points.mean(axis=0), 0.9 * eye_distance)
-    for centre, sigma in ((points[Point.LEFT_EYE], 0.25), (points[Point.RIGHT_EYE], 0.25), (mouth, 0.35)):
-        weight += 2 * blob(centre, sigma * eye_distance)
-    return np.asarray(weight / weight.mean(), dtype=np.float32)
+    return component_weights(torch.from_numpy(points)[None], size)[0, 0].numpy()
 
 
-def draw_pair(face: AlignedCrop, settings: SampleSettings, rng: np.random.Generator) -> Pair:
-    """Draw one training pair; the face itself is left as it is."""
+def component_weights(points: Tensor, size: int) -> Tensor:
+    """Return the maps N×1×size×size for points (N, 5, 2); see :func:`component_weight`."""
+    left, right = points[:, Point.LEFT_EYE], points[:, Point.RIGHT_EYE]
+    eye_distance = torch.linalg.vector_norm(right - left, dim=1)
+    steps = torch.arange(size, device=points.device, dtype=torch.float32)
+
+    def blob(centre: Tensor, sigma: float) -> Tensor:
+        # A Gaussian is the product of one along each side.
+        across, down = (((steps - centre[:, axis, None]) / (sigma * eye_distance[:, None])) ** 2 for axis in (0, 1))
+        return torch.exp(-across / 2)[:, None, :] * torch.exp(-down / 2)[:, :, None]
+
+    mouth = (points[:, Point.LEFT_MOUTH] + points[:, Point.RIGHT_MOUTH]) / 2
+    weight = 0.5 + blob(points.mean(dim=1), 0.9)
+    for centre, sigma in ((left, 0.25), (right, 0.25), (mouth, 0.35)):
+        weight = weight + 2 * blob(centre, sigma)
+    return (weight / weight.mean(dim=(1, 2), keepdim=True))[:, None]
+
+
+@dataclass(frozen=True)
+class _View:
+    """A face as one pair shows it, and what is to happen to it."""
+
+    truth: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    fate: Literal["clean", "old", "degraded"]
+    grey: bool
+    """The truth is grey, so the input is, too."""
+    rng: np.random.Generator
+    """For what is still to be drawn."""
+
+
+def _view(face: AlignedCrop, settings: SampleSettings, rng: np.random.Generator) -> _View:
     truth, points = face.pixels, face.points
     if rng.random() < 0.5:
         truth = truth[:, ::-1]
         points = points[MIRRORED] * np.array([-1, 1], np.float32) + np.array([truth.shape[1] - 1, 0], np.float32)
     truth = np.ascontiguousarray(truth)
     if rng.random() < settings.grey:
-        luma = cv2.cvtColor(truth, cv2.COLOR_RGB2GRAY)
-        truth = cv2.merge([luma, luma, luma]).astype(np.uint8)
-    is_grey = bool((truth[..., 0] == truth[..., 2]).all())
-    degraded = truth if rng.random() < settings.clean else degrade(truth, settings.degradation, rng)
-    if is_grey:
-        degraded = cv2.merge([cv2.cvtColor(degraded, cv2.COLOR_RGB2GRAY)] * 3).astype(np.uint8)
+        truth = cv2.merge([cv2.cvtColor(truth, cv2.COLOR_RGB2GRAY)] * 3).astype(np.uint8)
+    grey = bool((truth[..., 0] == truth[..., 2]).all())
+    if rng.random() < settings.clean:
+        return _View(truth, points, "clean", grey, rng)
+    # Nothing more is drawn where it is not needed, so that runs without old photographs stay as they were.
+    old = settings.old > 0 and rng.random() < settings.old
+    return _View(truth, points, "old" if old else "degraded", grey, rng)
+
+
+def draw_pair(face: AlignedCrop, settings: SampleSettings, rng: np.random.Generator) -> Pair:
+    """Draw one training pair; the face itself is left as it is."""
+    view = _view(face, settings, rng)
+    degraded = truth = view.truth
+    if view.fate == "old":
+        degraded, truth = (_to_pixels(part) for part in age(_to_images([truth]), settings.age, Draws([rng])))
+    elif view.fate == "degraded":
+        degraded = degrade(truth, settings.degradation, rng)
+        if settings.colour.active:
+            degraded = _to_pixels(jitter(_to_images([degraded]), settings.colour, Draws([rng])))
+        if view.grey:
+            degraded = cv2.merge([cv2.cvtColor(degraded, cv2.COLOR_RGB2GRAY)] * 3).astype(np.uint8)
     size = truth.shape[0]
-    return Pair(degraded, truth, component_weight(points, size), component_boxes(points, size))
+    return Pair(degraded, truth, component_weight(view.points, size), component_boxes(view.points, size))
+
+
+def _to_images(pixels: Sequence[NDArray[np.uint8]], device: torch.device | str = "cpu") -> Tensor:
+    """Return RGB pictures as N×3×H×W in 0..255."""
+    return torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2).float()
+
+
+def _to_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """Return a batch of one as an H×W×3 picture."""
+    return np.ascontiguousarray(image[0].round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+
+
+def _numbered(faces: list[AlignedCrop], seed: int, number: int) -> tuple[AlignedCrop, np.random.Generator]:
+    """Return the face and the randomness of the run's pair of this number."""
+    visit, place = divmod(number, len(faces))
+    order = np.random.default_rng([seed, 0, visit]).permutation(len(faces))
+    return faces[order[place]], np.random.default_rng([seed, 1, number])
 
 
 def draw_numbered(faces: list[AlignedCrop], settings: SampleSettings, seed: int, number: int) -> Pair:
@@ -144,9 +208,8 @@ def draw_numbered(faces: list[AlignedCrop], settings: SampleSettings, seed: int,
 
     Each round visits every face once, in an order of its own.
     """
-    visit, place = divmod(number, len(faces))
-    order = np.random.default_rng([seed, 0, visit]).permutation(len(faces))
-    return draw_pair(faces[order[place]], settings, np.random.default_rng([seed, 1, number]))
+    face, rng = _numbered(faces, seed, number)
+    return draw_pair(face, settings, rng)
 
 
 def draw_batch(
@@ -157,15 +220,42 @@ def draw_batch(
     device: torch.device | str = "cpu",
 ) -> Batch:
     """Draw the run's pairs of these numbers onto a device; see :func:`draw_numbered`."""
-    return stack([draw_numbered(faces, settings, seed, number) for number in numbers]).to(torch.device(device))
+    if not settings.on_device:
+        return stack([draw_numbered(faces, settings, seed, number) for number in numbers]).to(torch.device(device))
+    drawn = [_numbered(faces, seed, number) for number in numbers]
+    return _degrade_on_device([_view(face, settings, rng) for face, rng in drawn], settings, device)
+
+
+def _degrade_on_device(views: Sequence[_View], settings: SampleSettings, device: torch.device | str) -> Batch:
+    truth = _to_images([view.truth for view in views], device)
+    degraded, draws = truth.clone(), Draws([view.rng for view in views], device)
+
+    def rows(fate: str) -> list[int]:
+        return [row for row, view in enumerate(views) if view.fate == fate]
+
+    if some := rows("degraded"):
+        part = draws.subset(some)
+        changed = jitter(blind.degrade(truth[some], settings.degradation, part), settings.colour, part).round()
+        grey = [row for row, place in enumerate(some) if views[place].grey]
+        changed[grey] = luma(changed[grey]).round().expand(-1, 3, -1, -1)
+        degraded[some] = changed
+    if some := rows("old"):
+        degraded[some], truth[some] = age(truth[some], settings.age, draws.subset(some))
+    points = np.stack([view.points for view in views])
+    size = truth.shape[-1]
+    return Batch(
+        degraded.div_(127.5).sub_(1),
+        truth.div_(127.5).sub_(1),
+        component_weights(torch.from_numpy(points).to(truth.device), size),
+        torch.from_numpy(component_boxes(points, size)).to(truth.device),
+    )
 
 
 def stack(pairs: Sequence[Pair]) -> Batch:
     """Return pairs as tensors; the images are channels-last views of their pixels."""
 
     def images(name: str) -> Tensor:
-        pixels = torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs]))
-        return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        return _to_images([getattr(pair, name) for pair in pairs]).div_(127.5).sub_(1)
 
     weight = torch.from_numpy(np.stack([pair.weight for pair in pairs]))[:, None]
     boxes = torch.from_numpy(np.stack([pair.boxes for pair in pairs]))

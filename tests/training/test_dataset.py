@@ -10,7 +10,17 @@ from PIL import Image
 
 from restorer.errors import PhotoError
 from restorer.training.components import component_boxes
-from restorer.training.dataset import SampleSettings, component_weight, draw_batch, draw_numbered, draw_pair, load_faces
+from restorer.training.damage.colour import RELEASED_COLOUR
+from restorer.training.dataset import (
+    SampleSettings,
+    component_weight,
+    draw_batch,
+    draw_numbered,
+    draw_pair,
+    load_faces,
+    stack,
+)
+from restorer.training.degradations import DegradationSettings
 from tests.training.faces import POINTS, drawn_face, write_zip
 
 
@@ -115,3 +125,63 @@ def test_a_mirrored_pair_has_the_boxes_of_its_own_eyes() -> None:
         left_eye = (20 if same else 63 - 40, 30)
         assert pair.boxes[0, [0, 2]].mean() == pytest.approx(left_eye[0], abs=1)
         assert np.allclose(pair.boxes, component_boxes(face.points, 64)) == same
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_pair_depends_on_its_number_alone_with_every_damage(on_device: bool) -> None:
+    faces = [drawn_face(seed) for seed in range(5)]
+    settings = SampleSettings(old=0.5, colour=RELEASED_COLOUR, on_device=on_device)
+    together = draw_batch(faces, settings, 7, range(20, 36))
+    for row in (0, 3, 11):
+        alone = draw_batch(faces, settings, 7, [20 + row])
+        for name in ("truth", "degraded"):
+            difference = (getattr(alone, name)[0] - getattr(together, name)[row]).abs() * 127.5
+            assert difference.mean() < 0.01 and (difference > 0.5).float().mean() < 1e-3
+        assert np.array_equal(alone.boxes[0], together.boxes[row])
+    again = draw_batch(faces, settings, 7, range(20, 36))
+    assert np.array_equal(again.degraded, together.degraded)
+
+
+def test_on_the_device_and_not_give_the_same_pairs_but_for_noise() -> None:
+    faces = [drawn_face(seed) for seed in range(5)]
+    quiet = DegradationSettings(noise=(0.0, 0.0))
+    on, off = (
+        draw_batch(faces, SampleSettings(degradation=quiet, on_device=where, old=0.3), 1, range(30))
+        for where in (True, False)
+    )
+    assert (on.truth - off.truth).abs().max() * 127.5 < 0.01
+    assert np.allclose(on.weight, off.weight, atol=1e-5) and np.array_equal(on.boxes, off.boxes)
+    errors = ((on.degraded - off.degraded) * 127.5).square().mean(dim=(1, 2, 3))
+    assert errors.sqrt().max() < 3 and errors.sqrt().median() < 1
+
+
+def test_old_photographs_come_as_often_as_asked_for_and_their_truth_has_their_tone() -> None:
+    face = drawn_face(1)
+    settings = SampleSettings(clean=0.0, grey=0.0, old=0.4)
+    pairs = [draw_pair(face, settings, np.random.default_rng(seed)) for seed in range(150)]
+    toned = [
+        pair
+        for pair in pairs
+        if not any(np.array_equal(pair.truth, original) for original in (face.pixels, face.pixels[:, ::-1]))
+    ]
+    assert len(toned) / 150 == pytest.approx(0.4, abs=0.1)
+    for pair in toned:
+        assert np.abs(pair.truth.mean((0, 1)) - pair.degraded.mean((0, 1))).max() < 40
+        assert not np.array_equal(pair.truth, pair.degraded)
+
+
+def test_grey_truths_have_grey_inputs_on_the_device_too() -> None:
+    faces = [drawn_face(seed) for seed in range(3)]
+    settings = SampleSettings(grey=1.0, clean=0.0, on_device=True, colour=RELEASED_COLOUR)
+    batch = draw_batch(faces, settings, 0, range(6))
+    for images in (batch.truth, batch.degraded):
+        assert np.array_equal(images[:, 0], images[:, 1]) and np.array_equal(images[:, 0], images[:, 2])
+
+
+def test_stacked_pixels_come_back() -> None:
+    pairs = [draw_pair(drawn_face(seed), SampleSettings(), np.random.default_rng(seed)) for seed in range(3)]
+    batch = stack(pairs)
+    assert batch.degraded.min() >= -1 and batch.degraded.max() <= 1
+    for row, pair in enumerate(pairs):
+        pixels = ((batch.degraded[row] + 1) * 127.5).permute(1, 2, 0).numpy()
+        assert np.abs(pixels - pair.degraded).max() < 1e-3
