@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from restorer.networks.discriminators import PatchDiscriminator
+from restorer.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from restorer.training import losses
 from restorer.training.batch import Batch
+from restorer.training.equalised import equalised_groups
 from restorer.training.objective import Objective, looking_only
 
 
@@ -56,6 +60,11 @@ class AdversarialLoss(Objective):
         self.discriminators["face"] = discriminator
         self.r1, self.r1_every = r1, r1_every
         self.feature_matching, self.bf16 = feature_matching, bf16
+
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """Return the parameters with their rates, equalised for StyleGAN2's discriminator; see :class:`Objective`."""
+        network = self.discriminators["face"]
+        return equalised_groups(network, rate) if isinstance(network, StyleGAN2Discriminator) else super().groups(rate)
 
     def generator_terms(self, output: Tensor, truth: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return ``adversarial`` and maybe ``feature_matching``; see :class:`Objective`."""

@@ -20,16 +20,17 @@ MAPPING_RATE = 0.01
 
 def rate_factors(network: nn.Module) -> dict[str, float]:
     """Return a factor of the learning rate for each parameter: c for weights, 1 for biases, constants and noise."""
-    factors = {name: 1.0 for name, _ in network.named_parameters()}
+    factors, slower = {name: 1.0 for name, _ in network.named_parameters()}, dict[str, float]()
     for name, module in network.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear, ModulatedConv2d)):
             weight = module.weight[0, 0] if isinstance(module, ModulatedConv2d) else module.weight[0]
             factors[f"{name}.weight".lstrip(".")] = weight.numel() ** -0.5
-    if isinstance(network, StyleGAN2Prior):
-        for name, parameter in network.style_mlp.named_parameters():
-            gain = math.sqrt(2) if parameter.dim() > 1 else 1.0  # the ReLU's, which the weights hold
-            factors[f"style_mlp.{name}"] *= MAPPING_RATE * gain
-    return factors
+        if isinstance(module, StyleGAN2Prior):
+            mapping = f"{name}.style_mlp".lstrip(".")
+            for inner, parameter in module.style_mlp.named_parameters():
+                gain = math.sqrt(2) if parameter.dim() > 1 else 1.0  # the ReLU's, which the weights hold
+                slower[f"{mapping}.{inner}"] = MAPPING_RATE * gain
+    return {name: factor * slower.get(name, 1.0) for name, factor in factors.items()}
 
 
 def equalised_groups(network: nn.Module, rate: float) -> list[dict[str, Any]]:

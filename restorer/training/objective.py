@@ -47,6 +47,11 @@ class Objective:
         """Yield the discriminators' parameters."""
         return self.discriminators.parameters()
 
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """Return the parameters as groups for Adam, each with its learning rate; empty where none learns."""
+        parameters = list(self.parameters())
+        return [{"params": parameters, "lr": rate}] if parameters else []
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the discriminators' tensors."""
         return dict(self.discriminators.state_dict())

@@ -112,6 +112,15 @@ def test_the_state_is_the_discriminators() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_stylegan2s_discriminator_learns_at_equalised_rates() -> None:
+    rates = {group["lr"] for group in AdversarialLoss(StyleGAN2Discriminator(SIZES)).groups(2e-3)}
+    assert max(rates) == 2e-3  # biases
+    assert min(rates) == pytest.approx(2e-3 * (8 * 16) ** -0.5)  # the linear layer after the 4×4 map
+    patch = AdversarialLoss(PatchDiscriminator(width=4, depth=3))
+    assert [group["lr"] for group in patch.groups(2e-4)] == [2e-4]
+    assert [id(p) for group in patch.groups(1) for p in group["params"]] == [id(p) for p in patch.parameters()]
+
+
 def test_it_learns_to_tell_two_kinds_of_images_apart() -> None:
     loss, batch = AdversarialLoss(StyleGAN2Discriminator(SIZES), r1=1), drawn_batch(4, 16)
     optimiser = torch.optim.Adam(loss.parameters(), lr=0.01, betas=(0.0, 0.99))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from restorer.networks.gfpgan import GFPGANSizes
+from restorer.networks.gfpgan import GFPGAN, GFPGANSizes
 from restorer.networks.stylegan2 import ModulatedConv2d, StyleGAN2Prior
 from restorer.training.equalised import equalised_groups, rate_factors
 
@@ -44,6 +44,12 @@ def test_factors_of_every_kind_of_tensor() -> None:
     assert factors["style_mlp.3.bias"] == pytest.approx(0.01)
     for name in ("style_convs.0.bias", "style_convs.0.weight", "constant_input.weight", "to_rgb1.bias"):
         assert factors[name] == 1
+
+
+def test_a_prior_within_a_gfpgan_learns_as_it_does_alone() -> None:
+    within, alone = rate_factors(GFPGAN(SIZES)), rate_factors(StyleGAN2Prior(SIZES))
+    assert {name: within[f"stylegan_decoder.{name}"] for name in alone} == alone
+    assert within["conv_body_down.0.conv1.weight"] == pytest.approx((2 * 9) ** -0.5)
 
 
 def test_every_parameter_is_in_one_group() -> None:
