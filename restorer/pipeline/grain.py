@@ -2,13 +2,15 @@
 
 A face network paints clean skin. Pasted into a grainy scan it looks cut out, so grain of the same strength and fineness
 is laid over it. Both are measured in flat patches around the face; the strength is bounded by what the photograph shows
-in the face itself, so that a hedge behind a person does not count as grain. The grain is drawn anew from its measured
-power spectrum: scratches and dust, which the network removed, do not come back, and a printing screen's dots are no
-grain. It is the same in red, green and blue, and the same in every run.
+in the face itself, so that a hedge behind a person does not count as grain, and follows the brightness as it does in
+the photograph: in most scans shadows have more of it than bright skin. The grain is drawn anew from its measured power
+spectrum: scratches and dust, which the network removed, do not come back, and a printing screen's dots are no grain. It
+is the same in red, green and blue, and the same in every run.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -39,11 +41,17 @@ _CLIPPED = (8.0, 247.0)
 _LEAST, _MOST = 0.5, 14.0
 """Standard deviation of grain in levels: less is not worth adding, more is no grain any more."""
 _SCREEN = (5.0, 20.0)
-"""Structures of at least this standard deviation whose power spectrum's peak is this many times its mean are a printing
-screen or an engraver's lines. Measured on 24 scans, as they are and enlarged twice: screens and lines 21 to 49, grain
-of that strength at most 19; weaker grain may have any spectrum."""
+"""Structures of at least this standard deviation whose power spectrum's peak, in the face and around it, is this many
+times its mean are a printing screen or an engraver's lines. Measured on 24 scans, as they are and enlarged twice:
+screens and lines 21 to 49, grain of that strength at most 16; weaker grain may have any spectrum."""
+_ALIKE = 16.0
+"""Patches whose brightness differs by so many levels (a standard deviation) count as equally bright."""
+_UNLIKE = 2.0
+"""Grain in bright and in dark parts of a face differs in variance from its usual by at most so many times."""
 _PERIOD = 256
 """Side of the drawn grain in pixels; it repeats."""
+_ROUNDS = 12
+"""Times the bands of the drawn grain are put right; they overlap, so that once is not enough."""
 _SAMPLE = 640
 """Side of the part of a large face in which its own fine detail is measured."""
 
@@ -83,10 +91,10 @@ class Graining:
         missing = wanted - _strength(inside) * _kept(canvas, colours(), inside, self.sample(box), gauge)
         if not missing >= _LEAST**2:
             return None
-        power = _spectrum(around)
-        if wanted**0.5 >= _SCREEN[0] and power.max() >= _SCREEN[1] * (gauge.patch / PATCH) ** 2 * power.mean():
+        if wanted**0.5 >= _SCREEN[0] and _peak([*around, *inside]) >= _SCREEN[1]:
             return None
-        return Grain(_drawn(power, seed=box[:2], fine=gauge.fine) * np.float32(missing**0.5), box[:2])
+        pattern = _drawn(_spectrum(around), _shares(around, gauge.fine), seed=box[:2], fine=gauge.fine)
+        return Grain(pattern, np.sqrt(missing * _by_brightness(inside, around)).astype(np.float32), box[:2])
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,9 @@ class Grain:
     """Grain to be laid over a restored face."""
 
     pattern: Floats
-    """Period×period, repeating, in levels of 255."""
+    """Period×period, repeating; what is fine in it has variance 1."""
+    strength: Floats
+    """Its standard deviation in levels, by the brightness 0..255 it is laid on."""
     corner: tuple[int, int]
     """Where in the canvas (x, y) the pattern begins."""
 
@@ -115,7 +125,9 @@ class Grain:
         # Film and paper show no grain in pure black and white.
         brightness = colours @ LUMA
         room = np.clip(np.minimum(brightness, 255 - brightness) / 24, 0, 1)
-        grainy: Floats = colours + (self.pattern[np.ix_(rows, columns)] * stronger * room)[..., None]
+        strength = np.interp(brightness, np.arange(256), self.strength)
+        laid = self.pattern[np.ix_(rows, columns)] * strength * stronger * room
+        grainy: Floats = (colours + laid[..., None]).astype(np.float32)
         return np.clip(grainy, 0, 255)
 
 
@@ -154,11 +166,18 @@ def _gauge(box: Box, scale: float) -> _Gauge:
 
 @dataclass(frozen=True)
 class _Patch:
-    """A flat patch of the canvas: what is fine in its brightness."""
+    """A flat patch of the canvas."""
 
     x: int
     y: int
+    part: Floats
+    """The brightness of its pixels, with what a blur needs beside it."""
+    place: tuple[slice, slice]
+    """Where in ``part`` it lies."""
     residue: Floats
+    """What is fine in it."""
+    level: int
+    """Its mean brightness."""
 
 
 def _inside_and_around(
@@ -180,7 +199,7 @@ def _flat(canvas: NDArray[Any], box: Box, gauge: _Gauge) -> Iterator[_Patch]:
             part, place = _around(canvas, x, y, gauge)
             ground = cv2.GaussianBlur(part, (0, 0), gauge.fine)[place]
             if _CLIPPED[0] < float(ground.mean()) < _CLIPPED[1] and float(ground.std()) < _FLAT:
-                yield _Patch(x, y, part[place] - ground)
+                yield _Patch(x, y, part, place, part[place] - ground, round(float(ground.mean())))
 
 
 def _around(canvas: NDArray[Any], x: int, y: int, gauge: _Gauge) -> tuple[Floats, tuple[slice, slice]]:
@@ -212,6 +231,24 @@ def _strength(patches: list[_Patch]) -> float:
     return float(np.median([patch.residue.var() for patch in patches])) if patches else float("nan")
 
 
+def _by_brightness(inside: list[_Patch], around: list[_Patch]) -> NDArray[np.float64]:
+    """Return the variance of grain at every brightness 0..255, where 1 is usual in the face.
+
+    It is the median of equally bright patches; beyond the brightness of nearly all patches, as there.
+    """
+    patches = [*inside, *around]
+    power = np.array([float(patch.residue.var()) for patch in patches])
+    order = np.argsort(power)
+    levels = np.array([patch.level for patch in patches], np.float64)[order]
+    nodes, values = np.arange(0, 256, 5), []
+    for node in np.clip(nodes, *np.quantile(levels, (0.05, 0.95))):
+        weights = np.cumsum(np.exp(-0.5 * ((levels - node) / _ALIKE) ** 2))
+        values.append(power[order][np.searchsorted(weights, weights[-1] / 2)])
+    curve = np.interp(np.arange(256), nodes, values)
+    usual = float(np.median([curve[patch.level] for patch in inside]))
+    return np.asarray(np.clip(curve / max(usual, 1e-6), 1 / _UNLIKE, _UNLIKE))
+
+
 def _kept(canvas: NDArray[Any], colours: Floats, patches: list[_Patch], window: Box, gauge: _Gauge) -> float:
     """Return the median share of the photograph's fine variance that a restored face still has, patch by patch."""
     x0, y0, x1, y1 = window
@@ -233,14 +270,48 @@ def _spectrum(patches: list[_Patch]) -> NDArray[np.float64]:
     return np.asarray(np.mean([np.abs(np.fft.fft2(patch.residue * window)) ** 2 for patch in middling], axis=0))
 
 
-def _drawn(power: NDArray[np.float64], seed: tuple[int, int], fine: float) -> Floats:
-    """Draw a repeating pattern of variance 1 with a power spectrum."""
-    # A spectrum of few patches is rough, and its peaks would draw stripes: neighbouring frequencies are averaged.
-    tiled = cv2.GaussianBlur(np.tile(np.fft.fftshift(power).astype(np.float32), (3, 3)), (0, 0), 1.0)
+def _peak(patches: list[_Patch]) -> float:
+    """Return the highest of patches' mean spectrum, one part its mean, as in patches of the least side."""
+    power = _spectrum(patches)
+    return float(power.max() / power.mean()) * (PATCH / len(power)) ** 2
+
+
+def _sigmas(fine: float) -> list[float]:
+    """Return the standard deviations of the Gaussians that part what is fine into bands, an octave each."""
+    return [sigma for sigma in (fine / 8, fine / 4, fine / 2) if sigma > 0.4] + [fine]
+
+
+def _shares(patches: list[_Patch], fine: float) -> NDArray[np.float64]:
+    """Return the median share of each band in the variance of patches, from the finest on."""
+    found = []
+    for patch in patches:
+        smooth = [patch.part, *(cv2.GaussianBlur(patch.part, (0, 0), sigma) for sigma in _sigmas(fine))]
+        bands = [(finer - coarser)[patch.place].var() for finer, coarser in itertools.pairwise(smooth)]
+        found.append(np.array(bands) / max(float(patch.residue.var()), 1e-6))
+    return np.asarray(np.median(found, axis=0))
+
+
+def _drawn(power: NDArray[np.float64], shares: NDArray[np.float64], seed: tuple[int, int], fine: float) -> Floats:
+    """Draw a repeating pattern with a power spectrum, and with given shares of the bands in its variance of 1."""
+    # A spectrum of few patches is rough, and its peaks would draw stripes: neighbouring frequencies are averaged, by
+    # their logarithms, lest strong ones drown the weak.
+    logarithm = np.log(np.maximum(power, 1e-6 * power.max())).astype(np.float32)
+    tiled = cv2.GaussianBlur(np.tile(logarithm, (3, 3)), (0, 0), 1.0)
     smooth = tiled[len(power) : 2 * len(power), len(power) : 2 * len(power)]
-    amplitude = np.sqrt(cv2.resize(smooth, (_PERIOD, _PERIOD), interpolation=cv2.INTER_LINEAR))
-    white = np.random.default_rng([7, *seed]).standard_normal((_PERIOD, _PERIOD))
-    pattern = np.real(np.fft.ifft2(np.fft.fft2(white) * np.fft.ifftshift(amplitude))).astype(np.float32)
-    # Windowing leaks a little power to coarse structures; the strength is that of what is fine.
-    coarse = cv2.GaussianBlur(pattern, (0, 0), fine)
-    return np.asarray(pattern / max(float((pattern - coarse).std()), 1e-6), np.float32)
+    across = np.fft.fftfreq(_PERIOD).astype(np.float32)
+    x, y = np.meshgrid(across * len(power), across * len(power))
+    wanted = np.exp(cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
+    # The window around each patch still carries power from where it is strong to where it is weak: what the bands have
+    # is put right.
+    squared = across[:, None] ** 2 + across[None] ** 2
+    passed = [np.exp(-2 * np.pi**2 * sigma**2 * squared) for sigma in (0.0, *_sigmas(fine))]
+    bands = np.array([finer - coarser for finer, coarser in itertools.pairwise(passed)])
+    gains = np.ones(len(bands))
+    for _ in range(_ROUNDS):
+        shaped = wanted * np.tensordot(gains, bands, 1) ** 2
+        has = (shaped * bands**2).sum(axis=(1, 2)) / max(float((shaped * bands.sum(axis=0) ** 2).sum()), 1e-9)
+        gains *= np.sqrt(shares / np.maximum(has, 1e-9))
+    spectrum = np.fft.fft2(np.random.default_rng([7, *seed]).standard_normal((_PERIOD, _PERIOD)))
+    spectrum *= np.sqrt(wanted) * np.tensordot(gains, bands, 1)
+    fine_part = np.fft.ifft2(spectrum * bands.sum(axis=0)).real
+    return np.asarray(np.fft.ifft2(spectrum).real / max(float(fine_part.std()), 1e-6), np.float32)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from restorer.api import Restorer
 from restorer.options import RestoreOptions
@@ -60,6 +62,19 @@ def test_the_pasted_face_is_as_grainy_as_its_surroundings(upscale: int, depth: i
     assert np.array_equal(result[: 4 * upscale], smooth[: 4 * upscale])
 
 
+@pytest.mark.parametrize("upscale", [1, 2])
+@pytest.mark.parametrize("fineness", [1.0, 1.5])
+def test_the_grain_is_as_fine_as_that_around(upscale: int, fineness: float) -> None:
+    """Octave by octave: coarse grain is not matched in strength alone by fine one."""
+    values = restored(grainy(8.0, fineness), upscale=upscale).astype(np.float64).mean(axis=2)
+    face, around = (slice(upscale * part.start, upscale * part.stop) for part in (FACE, AROUND))
+    wide = slice(50 * upscale, (SIDE - 50) * upscale)
+    smooth = [values, *(gaussian_filter(values, sigma * upscale) for sigma in (0.7, 1.4))]
+    for finer, coarser in pairwise(smooth):
+        band = finer - coarser
+        assert 0.7 < band[face, face].var() / band[around, wide].var() < 1.4
+
+
 def test_grey_stays_grey_and_twice_is_the_same() -> None:
     photo = grainy(6.0, grey=True)
     first, second = restored(photo), restored(photo)
@@ -89,6 +104,18 @@ def test_texture_behind_a_person_is_no_grain() -> None:
     smooth = restored(grainy(0.0), upscale=1, grain="none")
     pixels[90:310, 90:310] = smooth[90:310, 90:310]
     assert nothing_added(Photo(pixels, None, False, "PNG", Metadata()))
+
+
+def test_shadows_have_more_of_it_than_bright_skin_where_they_do() -> None:
+    """Grain whose strength falls from 10 levels in the dark to 3 in the light, on a face that has both."""
+    film = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 1, (SIDE, SIDE)), (0, 0), 0.8)
+    ground = 130 + 0.3 * (np.mgrid[:SIDE, :SIDE][1] - SIDE / 2)
+    values = ground + (10 - 7 * (ground - 70) / 120) * film / film.std()
+    pixels = np.repeat(np.clip(np.rint(values), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    result = restored(Photo(pixels, None, True, "PNG", Metadata()), upscale=1)
+    left, right = slice(SIDE // 2 - 45, SIDE // 2 - 15), slice(SIDE // 2 + 15, SIDE // 2 + 45)
+    for columns in (left, right):
+        assert 0.7 < energy(result, FACE, columns, 1) / energy(result, AROUND, columns, 1) < 1.4
 
 
 def test_a_printing_screen_is_no_grain() -> None:
