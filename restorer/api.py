@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,14 +15,21 @@ from restorer.options import RestoreOptions
 from restorer.outputs import Job, OutputOptions, plan, result_folder
 from restorer.photo import Photo
 from restorer.pipeline import photo as steps
+from restorer.pipeline.flow import Fate
+from restorer.pipeline.lanes import Lanes
 from restorer.pipeline.networks import Networks, OpenedNetworks
 from restorer.pipeline.stream import Advance, Stream
 from restorer.report import PhotoReport
+from restorer.runtime.device import pick_device, split_devices
 from restorer.weights import WeightStore
 
 
 class Restorer:
-    """Restores photographs with one set of options. Networks are opened when first needed, and kept."""
+    """Restores photographs with one set of options. Networks are opened when first needed, and kept.
+
+    Where the options name several devices, each has networks of its own, and files are dealt over them; a single
+    photograph is restored on the first.
+    """
 
     def __init__(
         self,
@@ -35,20 +45,37 @@ class Restorer:
 
         Args:
             options: How to restore; None: the defaults.
-            engines: The networks; None: those the options name.
+            engines: The networks, in place of those the options name; they run on one device.
             store: Finds and downloads weights; None: one by the options.
             notify: Gets sentences for the user, such as a fall-back to a bundled network.
             describe: Gets a line about every network that is opened.
             tiles: Gets the number of background tiles done, and of all tiles of a photograph.
 
         Raises:
-            UsageError: The options name a face model that nobody knows.
+            UsageError: The options name a face model that nobody knows, or devices that are no list.
             WeightsError: They name a checkpoint that does not exist.
         """
         self.options = options or RestoreOptions()
-        self.networks: Networks = engines or OpenedNetworks(
-            self.options, store=store, notify=notify, describe=describe, tiles=tiles
-        )
+        self._devices = split_devices(self.options.device)
+        if engines is None:
+            store = store or WeightStore(
+                weights_dir=self.options.weights_dir, offline=self.options.offline, notify=notify or (lambda _: None)
+            )
+            lock = threading.RLock()  # one for all: they share the store
+            self._each: list[Networks] = [
+                OpenedNetworks(
+                    replace(self.options, device=device),
+                    store=store,
+                    notify=notify,
+                    describe=describe,
+                    tiles=tiles,
+                    lock=lock,
+                )
+                for device in self._devices
+            ]
+        else:
+            self._each = [engines]
+        self.networks: Networks = self._each[0]
 
     def restore(self, photo: Photo, *, advance: Callable[[int], None] | None = None) -> steps.Restoration:
         """Restore one photograph.
@@ -112,5 +139,15 @@ class Restorer:
             stdout: Where a result for standard output goes.
             advance: Told about every pass through the face network.
         """
-        stream = Stream(self.networks, self.options, stdout=stdout, advance=advance)
-        return stream.run(jobs, dry_run=dry_run)
+        if len(self._each) == 1:
+            return Stream(self.networks, self.options, stdout=stdout, advance=advance).run(jobs, dry_run=dry_run)
+        streams = [partial(self._stream, networks, stdout) for networks in self._each]
+        return Lanes(streams, advance=advance, check=self._check_devices).run(jobs, dry_run=dry_run)
+
+    def _stream(self, networks: Networks, stdout: BinaryIO | None, fate: Fate, advance: Advance) -> Stream:
+        return Stream(networks, self.options, stdout=stdout, advance=advance, fate=fate)
+
+    def _check_devices(self) -> None:
+        """Raise where one of several devices is missing, before the others have begun."""
+        for device in self._devices:
+            pick_device(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Protocol
 
@@ -91,6 +92,7 @@ class OpenedNetworks:
         notify: Notify | None = None,
         describe: Notify | None = None,
         tiles: Callable[[int, int], None] | None = None,
+        lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         """Prepare; no file is opened yet.
 
@@ -101,6 +103,7 @@ class OpenedNetworks:
             notify: Gets sentences for the user, such as a fall-back to a bundled network.
             describe: Gets a line about every network that is opened.
             tiles: Gets the number of background tiles done, and of all tiles of a photograph.
+            lock: Held while networks are opened; may be entered again. Networks that share a store share it.
 
         Raises:
             UsageError: The options name a face model that nobody knows.
@@ -113,7 +116,7 @@ class OpenedNetworks:
         self._store.check_face_model(options.model)  # rather than after the first face is found
         self._detector, self._tiles = detector, tiles
         self._describe = describe or (lambda _: None)
-        self._lock = threading.RLock()
+        self._lock: AbstractContextManager[Any] = lock or threading.RLock()
         self._engines: list[Engine] = []
         self._find: Find | None = None
         self._restorer: FaceRestorer | None = None

@@ -1,6 +1,7 @@
 """All steps for many photographs: readers, one compute stage that pools faces, writers; memory bounded, order kept.
 
-The caller's thread admits, computes and hands on; threads beside it only read and write. Nothing is ever in flight
+The caller's thread admits, computes and hands on; threads beside it read and write. Where networks run on a GPU, which
+leaves the processor's cores free, the reading threads also find faces and cut them out. Nothing is ever in flight
 beyond a fixed number of photographs and of pixels. An error travels with its photograph as a value. What concerns every
 photograph (no weights, no device, a full disk) ends the run: the photographs left are reported as not attempted, and
 then the error is raised.
@@ -8,13 +9,15 @@ then the error is raised.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from restorer.errors import PhotoError, RestorerError
 from restorer.faces import RestoredFace
@@ -24,56 +27,21 @@ from restorer.photo import Photo, check_size, fit_format, peek, read_photo, writ
 from restorer.pipeline import photo as steps
 from restorer.pipeline.choose import choose
 from restorer.pipeline.failures import concerns_all, detach, translated
+from restorer.pipeline.flow import Computed, Fate, Finishing, Loading, Skipped, Stopped, Waiting, ended_with, wait_for
 from restorer.pipeline.networks import Networks
 from restorer.pipeline.restore import DEFAULT_SIZE
 from restorer.report import PhotoReport, Status
 from restorer.resample import enlarged_size
+from restorer.runtime.device import thread_limit
 
-READERS = 2
-WRITERS = 2
+WORKERS = (2, 8)
+"""Threads that read, and as many that write: where networks run on the processor, and at most beside a GPU, whose
+faces take a hundredth of the time that decoding, cutting out, colouring, pasting and encoding take."""
 MEGAPIXELS = 160.0
 """Megapixels in flight, of inputs and results together: about 1.5 GB. A larger photograph goes alone."""
-_POLL = 0.5
-"""Seconds between looks for an interrupt while waiting: on Windows a wait without end cannot be interrupted."""
 
 Advance = Callable[[int, int], None]
 """Gets the number of faces restored so far, and to be restored, of the photographs under way together."""
-
-
-@dataclass(frozen=True)
-class _Loading:
-    """A photograph being read."""
-
-    job: Job
-    megapixels: float
-    clock: steps.Clock
-    photo: Future[Photo]
-
-
-@dataclass(frozen=True)
-class _Computed:
-    """A photograph in the pool: prepared, or ended already."""
-
-    job: Job
-    megapixels: float
-    prepared: steps.Prepared | None = None
-    report: PhotoReport | None = None
-
-
-@dataclass(frozen=True)
-class _Finishing:
-    """A photograph being written, or ended."""
-
-    megapixels: float
-    report: Future[PhotoReport]
-
-
-class _Stopped(Exception):  # noqa: N818 - no error
-    """Ends a writer's work between two files after an interrupt."""
-
-
-class _Skipped(Exception):  # noqa: N818 - no error
-    """Ends a photograph's way that is not to be gone; the message is the reason."""
 
 
 class Stream:
@@ -84,32 +52,40 @@ class Stream:
         networks: Networks,
         options: RestoreOptions,
         *,
-        readers: int = READERS,
-        writers: int = WRITERS,
+        readers: int | None = None,
+        writers: int | None = None,
         megapixels: float = MEGAPIXELS,
         stdout: BinaryIO | None = None,
         advance: Advance | None = None,
+        fate: Fate | None = None,
     ) -> None:
         """Prepare a run.
 
         Args:
-            networks: The networks; called from the caller's thread only.
+            networks: The networks.
             options: How to restore.
-            readers: Threads that read.
-            writers: Threads that enlarge, paste and write.
+            readers: Threads that read; None: by the processor and by where the networks run.
+            writers: Threads that enlarge, paste and write; None: likewise.
             megapixels: Bound of pixels in flight.
             stdout: Where a result for standard output goes.
             advance: Told about every pass through the face network.
+            fate: Shared with other streams that work off the same jobs.
         """
         self._networks, self._options = networks, options
-        self._readers, self._writers, self._megapixels = readers, writers, megapixels
+        self._ahead = False
+        self._readers, self._writers, self._megapixels = readers or WORKERS[0], writers or WORKERS[0], megapixels
+        self._named_readers, self._named_writers = readers, writers
         self._stdout = stdout
         self._advance = advance or (lambda done, total: None)
-        self._loading: deque[_Loading] = deque()
-        self._pool: list[_Computed] = []
-        self._finishing: deque[_Finishing] = deque()
+        self._loading: deque[Loading] = deque()
+        self._pool: list[Computed] = []
+        self._finishing: deque[Finishing] = deque()
         self._stop = threading.Event()
-        self._fatal: RestorerError | None = None
+        self._fate = fate or Fate()
+
+    def stop(self) -> None:
+        """Begin no further photograph or file; for another thread than the one that runs this."""
+        self._stop.set()
 
     def run(self, jobs: Iterable[Job], *, dry_run: bool = False) -> Generator[PhotoReport, None, None]:
         """Restore photographs and yield their reports in the jobs' order.
@@ -122,12 +98,15 @@ class Stream:
             UsageError, WeightsError, DeviceError, OutputError: What makes any further photograph fail, raised after
                 the last report.
         """
-        waiting = deque(jobs)
+        waiting = Waiting(jobs)
+        self._ahead = self._networks.on_gpu()
+        workers = _free_cores() if self._ahead else WORKERS[0]
+        self._readers, self._writers = self._named_readers or workers, self._named_writers or workers
         reading = ThreadPoolExecutor(self._readers, "restorer-read")
         writing = ThreadPoolExecutor(self._writers, "restorer-write")
         try:
-            while waiting or self._loading or self._pool or self._finishing:
-                self._admit(waiting, reading)
+            while not self._stop.is_set() and (self._loading or self._pool or self._finishing or waiting):
+                self._admit(waiting, reading, dry_run)
                 if self._loading:
                     self._compute_next(writing, dry_run)
                 else:
@@ -138,25 +117,32 @@ class Stream:
             self._stop.set()
             reading.shutdown(wait=True, cancel_futures=True)
             writing.shutdown(wait=True, cancel_futures=True)
-        if self._fatal is not None:
-            raise self._fatal
+        if self._fate.error is not None:
+            raise self._fate.error
 
     # Reading
 
-    def _admit(self, waiting: deque[Job], reading: ThreadPoolExecutor) -> None:
+    def _admit(self, waiting: Waiting, reading: ThreadPoolExecutor, dry_run: bool) -> None:
         """Let readers begin with as many photographs as there are threads and memory for."""
-        while waiting and len(self._loading) <= self._readers:
-            megapixels = self._megapixels_of(waiting[0])
-            under_way: list[_Loading | _Computed | _Finishing] = [*self._loading, *self._pool, *self._finishing]
+        while len(self._loading) <= self._readers and (job := waiting.first()) is not None:
+            megapixels = self._megapixels_of(job)
+            under_way: list[Loading | Computed | Finishing] = [*self._loading, *self._pool, *self._finishing]
             in_flight = sum(item.megapixels for item in under_way)
             if in_flight and in_flight + megapixels > self._megapixels:
                 return
-            job, clock = waiting.popleft(), steps.Clock()
-            self._loading.append(_Loading(job, megapixels, clock, reading.submit(self._read, job, clock)))
+            waiting.take()
+            clock = steps.Clock()
+            read = partial(self._read, job, clock)
+            work: Future[Photo | Computed] = (
+                reading.submit(self._prepare, job, megapixels, clock, read, dry_run)
+                if self._ahead
+                else reading.submit(read)
+            )
+            self._loading.append(Loading(job, megapixels, clock, work))
 
     def _megapixels_of(self, job: Job) -> float:
         """Return the megapixels of a photograph and its result together, by its header; 0 if it will not be read."""
-        if self._fatal is not None or job.input.error is not None or _skipped(job):
+        if self._fate.error is not None or job.input.error is not None or _skipped(job):
             return 0.0
         try:
             width, height = peek(job.input.source).size
@@ -167,10 +153,10 @@ class Stream:
     def _read(self, job: Job, clock: steps.Clock) -> Photo:
         if job.input.error is not None:
             raise job.input.error
-        if self._fatal is not None:
-            raise self._fatal
+        if self._fate.error is not None:
+            raise self._fate.error
         if _skipped(job):
-            raise _Skipped("the output exists already")
+            raise Skipped("the output exists already")
         with clock.step("read"):
             return read_photo(job.input.source, name=job.input.shown)
 
@@ -179,33 +165,48 @@ class Stream:
     def _compute_next(self, writing: ThreadPoolExecutor, dry_run: bool) -> None:
         """Find the next photograph's faces and put them into the pool; restore the pool once it fills a batch."""
         loading = self._loading[0]
-        if not loading.photo.done():
+        if not loading.work.done():
             self._flush(writing)  # rather than wait for the pool to fill
-        _wait_for(loading.photo)
+        wait_for(loading.work)
         self._loading.popleft()
-        self._pool.append(self._prepare(loading, dry_run))
+        self._pool.append(self._prepared(loading, dry_run))
         faces = self._pooled_faces()
         if faces == 0 or faces >= self._networks.face_restorer().batch:
             self._flush(writing)
 
-    def _prepare(self, loading: _Loading, dry_run: bool) -> _Computed:
-        job, clock, photo = loading.job, loading.clock, None
+    def _prepared(self, loading: Loading, dry_run: bool) -> Computed:
+        if self._ahead:
+            computed = loading.work.result()
+            assert isinstance(computed, Computed)
+            return computed
+
+        def photo() -> Photo:
+            read = loading.work.result()
+            assert isinstance(read, Photo)
+            return read
+
+        return self._prepare(loading.job, loading.megapixels, loading.clock, photo, dry_run)
+
+    def _prepare(
+        self, job: Job, megapixels: float, clock: steps.Clock, read: Callable[[], Photo], dry_run: bool
+    ) -> Computed:
+        photo = None
         try:
-            photo = loading.photo.result()
-            if self._fatal is not None:
-                raise self._fatal
+            photo = read()
+            if self._fate.error is not None:
+                raise self._fate.error
             if dry_run:
-                return _Computed(job, loading.megapixels, report=self._found(job, photo, clock))
+                return Computed(job, megapixels, report=self._found(job, photo, clock))
             if job.format is not None:  # before any work, and before a comparison lies there alone
                 size = enlarged_size(*photo.size, self._options.upscale)
                 check_size(size, job.format, "standard output" if job.to_stdout else str(job.output))
             prepared = steps.prepare(photo, self._networks, self._options, clock)
-            return _Computed(job, loading.megapixels, prepared)
-        except _Skipped as skipped:
+            return Computed(job, megapixels, prepared)
+        except Skipped as skipped:
             report = PhotoReport(job.input.name, Status.SKIPPED, str(skipped), output=job.output_name)
         except Exception as error:  # whatever ends one photograph must not end the others
             report = self._failed(job, error, clock, photo)
-        return _Computed(job, loading.megapixels, report=report)
+        return Computed(job, megapixels, report=report)
 
     def _found(self, job: Job, photo: Photo, clock: steps.Clock) -> PhotoReport:
         """Report a photograph's faces without restoring them."""
@@ -238,7 +239,7 @@ class Stream:
         pool, self._pool = self._pool, []
         faces = self._restore([item.prepared for item in pool if item.prepared is not None])
         for item in pool:
-            self._finishing.append(_Finishing(item.megapixels, self._hand_on(item, faces, writing)))
+            self._finishing.append(Finishing(item.megapixels, self._hand_on(item, faces, writing)))
 
     def _restore(self, photos: list[steps.Prepared]) -> dict[int, list[RestoredFace] | Exception]:
         """Restore the faces of several photographs together; the result is by the photographs' ids."""
@@ -270,11 +271,11 @@ class Stream:
         return result
 
     def _hand_on(
-        self, item: _Computed, faces: dict[int, list[RestoredFace] | Exception], writing: ThreadPoolExecutor
+        self, item: Computed, faces: dict[int, list[RestoredFace] | Exception], writing: ThreadPoolExecutor
     ) -> Future[PhotoReport]:
         if item.prepared is None:
             assert item.report is not None
-            return _ended_with(item.report)
+            return ended_with(item.report)
         prepared, job = item.prepared, item.job
         try:
             restored = faces.get(id(prepared), [])
@@ -282,7 +283,7 @@ class Stream:
                 raise restored
             painted = steps.paint(prepared, restored, self._networks, self._options)
         except Exception as error:
-            return _ended_with(self._failed(job, error, prepared.clock, prepared.photo))
+            return ended_with(self._failed(job, error, prepared.clock, prepared.photo))
         return writing.submit(self._finish, job, painted)
 
     # Writing
@@ -291,7 +292,7 @@ class Stream:
         prepared = painted.prepared
         try:
             return self._write(job, steps.finish(painted, self._options), prepared.clock)
-        except _Stopped:
+        except Stopped:
             raise
         except Exception as error:
             return self._failed(job, error, prepared.clock, prepared.photo)
@@ -320,7 +321,7 @@ class Stream:
 
     def _put(self, photo: Photo, target: Path | BinaryIO | None, format: str | None, quality: int | None) -> None:
         if self._stop.is_set():
-            raise _Stopped
+            raise Stopped
         if target is None:
             return
         if isinstance(target, Path):
@@ -336,7 +337,7 @@ class Stream:
             first = self._finishing[0].report
             if not (first.done() or must or len(self._finishing) > self._writers + 1):
                 return
-            _wait_for(first)
+            wait_for(first)
             self._finishing.popleft()
             must = False
             report = first.result()
@@ -347,10 +348,10 @@ class Stream:
     def _failed(self, job: Job, error: Exception, clock: steps.Clock, photo: Photo | None) -> PhotoReport:
         error = translated(error)
         reason = str(error)
-        if error is self._fatal:
+        if error is self._fate.error:
             reason = f"not attempted: {reason}"
-        elif concerns_all(error) and self._fatal is None:
-            self._fatal = error
+        elif concerns_all(error):
+            self._fate.end(error)
         if not isinstance(error, RestorerError):
             reason = f"a fault of this program ({type(error).__name__}: {error})"
         return PhotoReport(
@@ -365,16 +366,10 @@ class Stream:
         )
 
 
+def _free_cores() -> int:
+    """Return how many threads each reading and writing are worth beside a GPU: half of the cores, within bounds."""
+    return min(max((thread_limit() or os.cpu_count() or 1) // 2, WORKERS[0]), WORKERS[1])
+
+
 def _skipped(job: Job) -> bool:
     return job.skip_existing and job.output is not None and job.output.exists()
-
-
-def _ended_with(report: PhotoReport) -> Future[PhotoReport]:
-    future: Future[PhotoReport] = Future()
-    future.set_result(report)
-    return future
-
-
-def _wait_for(future: Future[Any]) -> None:
-    while not wait([future], timeout=_POLL).done:
-        pass

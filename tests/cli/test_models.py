@@ -161,7 +161,7 @@ def test_after_one_failed_connection_the_run_tries_no_other(
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/{name}"
             world.table[name] = dataclasses.replace(world.table[name], urls=(url, world.server.url(f"{name}-mirror")))
         found = [face_at(32, 32, 40)]
-        monkeypatch.setattr("restorer.pipeline.networks.Detector", lambda engine, threshold: lambda pixels: found)
+        monkeypatch.setattr("restorer.pipeline.networks.Detector", lambda *_, **__: lambda pixels: found)
         result = run("a.png", "b.png")
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,8 @@ def test_the_option_puts_it_around_the_detector(monkeypatch: pytest.MonkeyPatch)
         seen.append(pixels.shape)
         return []
 
-    monkeypatch.setattr(networks, "Detector", lambda engine, threshold: look)
-    monkeypatch.setattr(OpenedNetworks, "_open", lambda *args: None)
+    monkeypatch.setattr(networks, "Detector", lambda engine, threshold, *, batch: look)
+    monkeypatch.setattr(OpenedNetworks, "_open", lambda *args: SimpleNamespace(device="cpu"))
     for choice, looks in (("auto", 1), ("all", 4)):
         seen.clear()
         OpenedNetworks(RestoreOptions(offline=True, rotations=choice)).find()(marked(0))
