@@ -74,7 +74,7 @@ class OldSettings:
     scratch_level: Range = (25.0, 130.0)
     crease: float = 0.07
     dust: float = 0.3
-    dust_density: Range = (1e-5, 3e-4)
+    dust_density: Range = (1e-5, 2e-4)
     # Scan and file
     shrink: Range = (0.9, 5.0)
     """Pixels of the face for one of the scan."""
@@ -169,10 +169,11 @@ def _tone(settings: OldSettings, draws: Draws, kinds: _Kinds) -> Callable[[Tenso
     black = _towards_first(draws, settings.black)
     white = _towards_first(draws, settings.white[::-1])
     blue = -draws.log_uniform(*settings.sepia_blue)
-    red = np.minimum(draws.uniform(*settings.sepia_red), 5 - 0.6 * blue)  # more than that is no sepia but pink
+    # Redder than that a print is pink, and with less red it is green.
+    red = np.clip(draws.uniform(*settings.sepia_red), -0.3 * blue, 5 - 0.6 * blue)
     paper = draws.uniform(0.4, 1.3)
     left = draws.uniform(0.35, 1)  # saturation of colour prints
-    cast_blue, cast_red = draws.uniform(-25, 8), draws.uniform(-6, 22)
+    cast_blue, cast_red = draws.uniform(-25, 8), draws.uniform(-2, 20)
     blue, red = (
         np.where(kinds.toned, mine, np.where(kinds.grey, 0, other))
         for mine, other in ((blue, cast_blue), (red, cast_red))
