@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ SEED = 20240607
 # Before any library is loaded: the networks here are so small that threads would only wait for each other, on a busy
 # machine ten times as long as they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# A shell starts what it puts into the background with interrupts ignored, and what is started from there inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,6 +9,7 @@ import click
 
 from restorer.cli.boundary import say
 from restorer.cli.session import run_options, train
+from restorer.cli.train_prior import prior
 
 if TYPE_CHECKING:
     from restorer.training.ending import Clock
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 @click.group("train")
 def train_group() -> None:
     """Train the networks this tool uses, on faces of your own."""
+
+
+train_group.add_command(prior)
 
 
 @train_group.command("restoration")
@@ -44,6 +48,8 @@ def restoration(
             trainer.resume()
         elif start:
             trainer.start_from(start)
+        elif settings.prior:
+            trainer.start_from_prior(Path(settings.prior))
         train(trainer, clock)
 
 
@@ -79,12 +85,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @train_group.command("detector")
 @click.argument("archives", nargs=-1, required=True, type=_FILE)
 @click.option("--teacher", required=True, type=_FILE, help="RetinaFace weights to learn from.")
+@click.option("--from", "start", type=_FILE, help="A detector's file to begin with, rather than random weights.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write the averaged network to this .safetensors file.")
 @run_options("detector-lite")
 def detector(
     archives: tuple[Path, ...],
     run: Path,
     teacher: Path,
+    start: Path | None,
     recipe: Path,
     changes: tuple[str, ...],
     clock: Clock,
@@ -101,7 +109,7 @@ def detector(
 
     settings = load_recipe(recipe, DetectorSettings, changes)
     with join_processes(device) as processes:
-        trainer = open_detector_run(settings, list(archives), teacher, run, processes, say)
+        trainer = open_detector_run(settings, list(archives), teacher, run, processes, say, start)
         train(trainer, clock)
         first = processes.first
     if export and first:

@@ -31,19 +31,20 @@ from restorer.training.detector_losses import (
     priors,
 )
 from restorer.training.detector_network import (
-    PartStatistics,
     WithFeatures,
     build_network,
+    load_start,
     load_teacher,
     run_network,
     run_with_features,
     save_detector,
+    shift_scores,
     start_network,
 )
 from restorer.training.detector_sources import Pixels, Source, find_faces, load_sources, network_input
 from restorer.training.detector_views import ViewComposer
 from restorer.training.loop import FREE, Row, Trainer, mean_of, row_of
-from restorer.training.processes import ALONE, Processes, gathering
+from restorer.training.processes import ALONE, PartStatistics, Processes, gathering
 from restorer.training.sheets import draw_faces, draw_sheet
 from restorer.training.state import STATE, load_state
 
@@ -155,7 +156,18 @@ class DetectorTrainer(Trainer[list[Views]]):
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
         self.shared = processes.shared(WithFeatures(self.network))
-        self.statistics = PartStatistics(self.network, settings.parts, processes)
+        self.statistics = PartStatistics([self.network], settings.parts, processes)
+
+    def start_from(self, path: Path) -> None:
+        """Begin with the weights of a detector's file; what its export added to the face logit is taken off again.
+
+        Raises:
+            WeightsError: The file cannot be read or holds another network.
+        """
+        state, bias = load_start(path)
+        self.network.load_state_dict(state)
+        shift_scores(self.network, -bias)
+        self.averaged.load_state_dict(self.network.state_dict())
 
     def parts(self) -> dict[str, Any]:
         """Return all that is saved."""
@@ -305,6 +317,7 @@ def open_detector_run(
     run: Path,
     processes: Processes = ALONE,
     notify: Callable[[str], None] = lambda line: None,
+    start: Path | None = None,
 ) -> DetectorTrainer:
     """Label the photographs, or take the labels that the run's folder holds, and go on with its state if it has one.
 
@@ -315,10 +328,11 @@ def open_detector_run(
         run: Folder of the state, the log and the labels.
         processes: Those that share the run.
         notify: Receives a line on what is done.
+        start: A detector's file to begin with, where the folder holds no state; None: random weights.
 
     Raises:
         UsageError: No photograph shows a face, or the run was started with other settings.
-        WeightsError: The teacher or the state cannot be read.
+        WeightsError: The teacher, the start or the state cannot be read.
         OutputError: The labels cannot be written.
     """
     network = load_teacher(teacher, processes.device)
@@ -332,4 +346,6 @@ def open_detector_run(
     trainer = DetectorTrainer(settings, sources, network, run, processes)
     if (run / STATE).exists():
         trainer.resume()
+    elif start is not None:
+        trainer.start_from(start)
     return trainer

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from torch import Tensor, nn
 from restorer.checkpoints import load_checkpoint
 from restorer.errors import OutputError, WeightsError
 from restorer.training.detector_losses import Outputs
-from restorer.training.processes import Processes
 
 ARCHITECTURE = "retinaface-mobilenet0.25"
 FACE_PRIOR = 0.01
@@ -80,6 +77,35 @@ def load_teacher(path: Path, device: torch.device) -> nn.Module:
     return network.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 
+def load_start(path: Path) -> tuple[dict[str, Tensor], float]:
+    """Load a detector of the trained layout to begin with.
+
+    Returns:
+        The weights, and what their export added to the face logit: 0 for files that another program wrote.
+
+    Raises:
+        WeightsError: The file cannot be read or holds another network.
+    """
+    checkpoint = load_checkpoint(path)
+    if checkpoint.contract.architecture != ARCHITECTURE:
+        raise WeightsError(
+            f"{path} holds {checkpoint.contract.architecture}: a run can begin with {ARCHITECTURE} only."
+        )
+    return checkpoint.module.state_dict(), _exported_bias(path)
+
+
+def _exported_bias(path: Path) -> float:
+    """Return the score bias that :func:`save_detector` wrote down; 0 where another program wrote the file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("training", "{}"))
+    except SafetensorError:
+        return 0.0  # a pickle
+    return float(facts.get("settings", {}).get("score_bias", 0.0))
+
+
 def run_network(network: nn.Module, batch: Tensor) -> Outputs:
     """Run a network of this module on an NCHW batch, BGR minus mean."""
     return Outputs(*network(batch))
@@ -114,44 +140,6 @@ class WithFeatures(nn.Module):
         """Return outputs and maps of an NCHW batch, BGR minus mean."""
         outputs, maps = run_with_features(self.network, batch)
         return outputs.boxes, outputs.classes, outputs.points, *maps
-
-
-class PartStatistics:
-    """Keeps running statistics the mean over all parts of a batch, in whatever processes these are computed.
-
-    Each part normalises with its own statistics. With one part in all nothing is done.
-    """
-
-    def __init__(self, network: nn.Module, parts: int, processes: Processes) -> None:
-        self.several, self.processes = parts > 1, processes
-        self.buffers = list(network.buffers())
-        self.before: list[Tensor] = []
-        self.after: list[list[Tensor]] = []
-
-    def begin(self) -> None:
-        """Start a step."""
-        self.before, self.after = [buffer.clone() for buffer in self.buffers], []
-
-    @contextlib.contextmanager
-    def of_part(self) -> Iterator[None]:
-        """Let one part, forward and backward, start from the statistics before the step."""
-        self._set(self.before)
-        yield
-        self.after.append([buffer.clone() for buffer in self.buffers])
-
-    def end(self) -> None:
-        """Take the mean over all parts."""
-        if self.several:
-            mean = [
-                torch.stack(values).double().mean(dim=0).to(values[0].dtype) for values in zip(*self.after, strict=True)
-            ]
-            self._set(mean)
-            self.processes.average(buffer for buffer in self.buffers if buffer.is_floating_point())
-
-    def _set(self, values: list[Tensor]) -> None:
-        if self.several:
-            for buffer, value in zip(self.buffers, values, strict=True):
-                buffer.copy_(value)
 
 
 def save_detector(

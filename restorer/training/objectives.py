@@ -51,5 +51,7 @@ def build_objectives(settings: RestorationSettings, device: torch.device, *, bf1
 
 def _face_discriminator(settings: RestorationSettings) -> nn.Module:
     if settings.discriminator == "stylegan2":
-        return StyleGAN2Discriminator(DiscriminatorSizes.official(settings.out_size))
+        return StyleGAN2Discriminator(
+            DiscriminatorSizes.official(settings.out_size, narrow=settings.discriminator_width)
+        )
     return PatchDiscriminator()

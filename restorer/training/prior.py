@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own idiom)
 
-from restorer.errors import UsageError
 from restorer.networks.stylegan2 import StyleGAN2Prior
 from restorer.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from restorer.training import losses
@@ -55,18 +54,13 @@ class PriorTrainer(Trainer[list[Tensor]]):
         """Build the networks; see :class:`Trainer`.
 
         Raises:
-            UsageError: The sizes do not fit together, or the processes cannot share a batch's parts.
+            UsageError: The processes cannot share a batch's parts.
         """
         super().__init__(settings, run, processes)
         self.settings, self.faces = settings, faces
         self.places = processes.share(settings.parts)
         sizes = settings.sizes
-        if sizes.inner_size * sizes.patch != sizes.out_size:
-            raise UsageError(f"The recipe's sizes do not fit together: {sizes} needs a width for each side from 4 up.")
-        try:
-            self.discriminator = StyleGAN2Discriminator(settings.discriminator).to(self.device)
-        except ValueError as error:
-            raise UsageError(f"The recipe's discriminator cannot be built: {error}.") from error
+        self.discriminator = StyleGAN2Discriminator(settings.discriminator).to(self.device)
         self.generator = StyleGAN2Prior(sizes).initialise().to(self.device)
         self.average = StyleGAN2Prior(sizes).to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())

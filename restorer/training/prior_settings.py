@@ -72,6 +72,10 @@ class PriorSettings:
             raise UsageError(f"A batch of {self.batch} cannot be cut into {self.parts} equal parts.")
         if self.sizes.residual:
             raise UsageError("A prior draws whole faces: give its [sizes] residual = false.")
+        if self.sizes.inner_size * self.sizes.patch != self.sizes.out_size:
+            raise UsageError(f"{self.sizes} do not fit together: prior_channels needs a width for each side from 4 up.")
+        if len(self.discriminator.channels) != len(self.sizes.prior_channels):
+            raise UsageError("discriminator_channels needs a width for each side from 4 up, as many as prior_channels.")
         if min(self.save_every, self.log_every, self.sheet_every, self.r1_every, self.path_every) < 1:
             raise UsageError(
                 "save_every, log_every, sheet_every, r1_every and path_every are numbers of images or steps and must "

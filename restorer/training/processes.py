@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,13 +51,17 @@ class Processes:
         each = parts // self.count
         return range(self.rank * each, (self.rank + 1) * each)
 
-    def shared(self, module: nn.Module) -> nn.Module:
-        """Return a module whose gradients are the mean over all processes once ``backward`` is done."""
+    def shared(self, module: nn.Module, *, some_unused: bool = False) -> nn.Module:
+        """Return a module whose gradients are the mean over all processes once ``backward`` is done.
+
+        Args:
+            module: The module; equal in all processes.
+            some_unused: Some of its parameters have no part in some steps.
+        """
         if self.count == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
-        # buffers are left alone: what they hold is either constant or averaged by its owner
-        return DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False, find_unused_parameters=True)
+        return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=some_unused)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over all processes."""
@@ -100,6 +105,46 @@ def gathering(module: nn.Module, *, last: bool) -> contextlib.AbstractContextMan
     return contextlib.nullcontext()
 
 
+class PartStatistics:
+    """Keeps what networks remember of their inputs the mean over all parts of a batch, whoever computes them.
+
+    Batch normalisation's running statistics and spectral normalisation's vectors change with every pass. Each part of a
+    step starts from what they were before it; with one part in all nothing is done.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module], parts: int, processes: Processes) -> None:
+        self.several, self.processes = parts > 1, processes
+        self.buffers = [buffer for network in networks for buffer in network.buffers()]
+        self.before: list[Tensor] = []
+        self.after: list[list[Tensor]] = []
+
+    def begin(self) -> None:
+        """Start a step."""
+        self.before, self.after = self._copies(), []
+
+    @contextlib.contextmanager
+    def of_part(self) -> Iterator[None]:
+        """Let one part, forward and backward, start from what was before the step."""
+        self._set(self.before)
+        yield
+        self.after.append(self._copies())
+
+    def end(self) -> None:
+        """Take the mean over all parts."""
+        if self.several:
+            groups = zip(*self.after, strict=True)
+            self._set([torch.stack(group).double().mean(dim=0).to(group[0].dtype) for group in groups])
+            self.processes.average(buffer for buffer in self.buffers if buffer.is_floating_point())
+
+    def _copies(self) -> list[Tensor]:
+        return [buffer.clone() for buffer in self.buffers] if self.several else []
+
+    def _set(self, values: list[Tensor]) -> None:
+        if self.several:
+            for buffer, value in zip(self.buffers, values, strict=True):
+                buffer.copy_(value)
+
+
 ALONE = Processes()
 """One process on the processor."""
 
@@ -126,9 +171,12 @@ def join_processes(device: str) -> Iterator[Processes]:
     except RuntimeError as error:
         if not _is_loss(error):
             raise
+        reason = (
+            re.sub(r"^\[[^]]*\]\s*", "", str(error)).splitlines()[0].partition(". ")[0]
+        )  # without torch's own place
         raise DeviceError(
-            f"Another process of this run was lost ({str(error).splitlines()[0][:120]}): it was killed, failed or ran "
-            "out of memory. The last saved state is whole: start the run again to go on from it."
+            f"Another process of this run was lost ({reason}): it was killed, failed or ran out of memory. The last "
+            "saved state is whole: start the run again to go on from it."
         ) from error
 
 

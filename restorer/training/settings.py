@@ -74,6 +74,11 @@ class RestorationSettings:
     """Adam's memory of the gradient and of its square."""
     clip: float = 1.0
     """Largest norm of the generator's gradient."""
+    equalised: bool = False
+    """Let each weight learn in proportion to the size it was drawn with, as StyleGAN2 and GFP-GAN do."""
+    prior: str = ""
+    """A trained prior to begin with: the folder of a run of ``restorer train prior``, or a file. Without it the prior
+    is trained from scratch along with the rest."""
     prior_rate: float = 1.0
     """Factor of the prior's learning rate; 0: the prior stays as it is."""
     pyramid_until: int = NEVER
@@ -82,6 +87,8 @@ class RestorationSettings:
     """Images after which the discriminators join."""
     discriminator: str = "patch"
     """``patch``: many local judgements, beside the degraded face; ``stylegan2``: one for the whole face."""
+    discriminator_width: float = 1.0
+    """Channels of the ``stylegan2`` discriminator in shares of StyleGAN2's own."""
     discriminators_first: bool = True
     """Update the discriminators before the generator in each step, rather than after it as GFP-GAN's own code does."""
     discriminator_rate: float = 2e-4
@@ -109,6 +116,8 @@ class RestorationSettings:
             raise UsageError("A recipe names one network: give it a table [sizes] (GFP-GAN) or [plain] (U-Net).")
         if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
             raise UsageError(f"A batch of {self.batch} cannot be cut into {self.parts} equal parts.")
+        if self.prior and self.sizes is None:
+            raise UsageError("A plain U-Net has no prior: leave out prior, or give the recipe a table [sizes].")
         if self.discriminator not in ("patch", "stylegan2"):
             raise UsageError(f"There is no discriminator {self.discriminator!r}: choose patch or stylegan2.")
         if min(self.save_every, self.log_every, self.sheet_every) < 1:

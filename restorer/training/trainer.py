@@ -20,9 +20,11 @@ from restorer.networks.unet import PlainUNet
 from restorer.training import losses
 from restorer.training.batch import Batch
 from restorer.training.dataset import AlignedCrop, draw_batch, draw_pair, stack
+from restorer.training.equalised import rate_factors
 from restorer.training.loop import Row, Trainer, mean_of, row_of
 from restorer.training.objectives import build_objectives
-from restorer.training.processes import ALONE, Processes, gathering
+from restorer.training.prior_weights import DECODER, start_from_prior
+from restorer.training.processes import ALONE, PartStatistics, Processes, gathering
 from restorer.training.settings import RestorationSettings, build, given
 from restorer.training.sheets import draw_sheet, evenly, to_pixels
 from restorer.training.state import load_parts, load_state
@@ -54,23 +56,24 @@ class RestorationTrainer(Trainer[list[Batch]]):
             _channels_last(network)
         self.generator_optimiser = torch.optim.Adam(self._groups(), betas=settings.betas)
         self.discriminator_optimiser = torch.optim.Adam(
-            self._learning(), lr=settings.discriminator_rate, betas=settings.discriminator_betas
+            [group for one in self.objectives.values() for group in one.groups(settings.discriminator_rate)],
+            betas=settings.discriminator_betas,
         )
-        self.shared = processes.shared(_WithPyramid(self.generator))
+        unused = settings.pyramid_until < settings.images or bool(settings.sizes and settings.sizes.mlp_layers)
+        self.shared = processes.shared(_WithPyramid(self.generator), some_unused=unused)
+        networks = [objective.discriminators for objective in self.objectives.values()]
+        self.statistics = PartStatistics(networks, settings.parts, processes)
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Return the generator's parameters, the prior's apart where its rate differs, each with a factor."""
-        prior = getattr(self.generator, "stylegan_decoder", None)
-        if prior is None or self.settings.prior_rate == 1:
-            return [{"params": list(self.generator.parameters()), "factor": 1.0}]
-        apart = list(prior.parameters())
-        numbers = {id(parameter) for parameter in apart}
-        rest = [parameter for parameter in self.generator.parameters() if id(parameter) not in numbers]
-        groups = [{"params": rest, "factor": 1.0}]
-        if self.settings.prior_rate == 0:
-            prior.requires_grad_(False)
-            return groups
-        return [*groups, {"params": apart, "factor": self.settings.prior_rate}]
+        """Return the generator's parameters for Adam, those of one rate together, each with the factor of its rate."""
+        settings, groups = self.settings, dict[float, list[nn.Parameter]]()
+        factors = rate_factors(self.generator) if settings.equalised else {}
+        for name, parameter in self.generator.named_parameters():
+            factor = factors.get(name, 1.0) * (settings.prior_rate if name.startswith(DECODER) else 1.0)
+            groups.setdefault(factor, []).append(parameter)
+        for parameter in groups.pop(0.0, []):
+            parameter.requires_grad_(False)
+        return [{"params": group, "factor": factor} for factor, group in groups.items()]
 
     def _learning(self) -> list[nn.Parameter]:
         return [parameter for objective in self.objectives.values() for parameter in objective.parameters()]
@@ -125,9 +128,10 @@ class RestorationTrainer(Trainer[list[Batch]]):
         for group in self.generator_optimiser.param_groups:
             group["lr"] = self.learning_rate() * group["factor"]
         self.generator_optimiser.zero_grad(set_to_none=True)
+        self.statistics.begin()
         rows, outputs = [], []
         for number, batch in enumerate(work):
-            with gathering(self.shared, last=number + 1 == len(work)):
+            with gathering(self.shared, last=number + 1 == len(work)), self.statistics.of_part():
                 output, pyramid = kept[0] if kept else self._restore(batch)
                 self.seed_part(2 * self.places[number])
                 terms = self._terms(batch, output, pyramid, adversarial=adversarial)
@@ -135,6 +139,7 @@ class RestorationTrainer(Trainer[list[Batch]]):
                 torch.autograd.backward(loss / len(work) if len(work) > 1 else loss)
             rows.append(row_of({"loss": loss} | terms | {"input_l1": _input_l1(batch)}))
             outputs.append(output.detach())
+        self.statistics.end()
         norm = torch.nn.utils.clip_grad_norm_(self.generator.parameters(), self.settings.clip)
         self.check_finite(float(norm))
         self.generator_optimiser.step()
@@ -177,15 +182,18 @@ class RestorationTrainer(Trainer[list[Batch]]):
     def _step_discriminators(self, work: Sequence[Batch], outputs: Sequence[Tensor]) -> Row:
         """Let every discriminator take a step on these outputs."""
         self.discriminator_optimiser.zero_grad(set_to_none=True)
+        self.statistics.begin()
         rows = []
         for place, batch, output in zip(self.places, work, outputs, strict=True):
             self.seed_part(2 * place + 1)
-            terms: Terms = {}
-            for objective in self.objectives.values():
-                terms |= objective.discriminator_terms(output, batch.truth.contiguous(), batch)
-            loss = sum(terms.values(), torch.zeros((), device=self.device))
-            torch.autograd.backward(loss / len(work) if len(work) > 1 else loss)
+            with self.statistics.of_part():
+                terms: Terms = {}
+                for objective in self.objectives.values():
+                    terms |= objective.discriminator_terms(output, batch.truth.contiguous(), batch)
+                loss = sum(terms.values(), torch.zeros((), device=self.device))
+                torch.autograd.backward(loss / len(work) if len(work) > 1 else loss)
             rows.append(row_of(terms))
+        self.statistics.end()
         gradients = [parameter.grad for parameter in self._learning() if parameter.grad is not None]
         self.processes.average(gradients)
         self.check_finite(float(torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))))
@@ -223,6 +231,12 @@ class RestorationTrainer(Trainer[list[Batch]]):
             restored = self.average(batch.degraded)
         columns = {"input": batch.degraded, f"after {self.images:,} images": restored, "truth": batch.truth}
         return draw_sheet({heading: to_pixels(images) for heading, images in columns.items()})
+
+    def start_from_prior(self, path: Path) -> None:
+        """Begin with a trained prior; see :func:`start_from_prior`."""
+        assert isinstance(self.generator, GFPGAN)  # the settings see to it
+        start_from_prior(self.generator, path)
+        self.average.load_state_dict(self.generator.state_dict())
 
     def start_from(self, run: Path) -> None:
         """Begin with the averaged generator and the discriminators of another run, optimisers fresh.
