@@ -2,11 +2,11 @@
 
     python benchmarks/hidden_faces.py val-512.zip --count 8 --sheets sheets/
 
-Real faces get something drawn in front of them: frames of two strengths, dark glasses, a bar over the eyes, strands of
-hair, a cloth over mouth and nose, fingers, a post before half of the face, a brim. Others are turned aside: laid over a
-head's shape, turned about its upright axis and looked at again, with the far half hidden by the near one. Each becomes a
-photograph: set into a scene, blurred, reduced to a quarter of its sides, made noisy and coded as JPEG. The command
-restores them all.
+Real faces get something drawn in front of them: frames of two strengths, dark glasses, a bar over the eyes, strands
+of hair, a cloth over mouth and nose, fingers, a post before half of the face, a brim. Others are turned aside: laid
+over a head's shape, turned about its upright axis and looked at again, with the far half hidden by the near one. Each
+becomes a photograph: set into a scene, blurred, reduced to a quarter of its sides, made noisy and coded as JPEG. The
+command restores them all.
 
 A line a kind: how many faces were found and restored; `points`, the detector's error in parts of the distance from
 eyes to mouth; `scale`, how much larger a face is in its crop than in the crop of the same face seen from the front; and

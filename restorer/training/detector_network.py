@@ -88,9 +88,7 @@ def load_start(path: Path) -> tuple[dict[str, Tensor], float]:
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.contract.architecture != ARCHITECTURE:
-        raise WeightsError(
-            f"{path} holds {checkpoint.contract.architecture}: a run can begin with {ARCHITECTURE} only."
-        )
+        raise WeightsError(f"{path} holds {checkpoint.contract.architecture}: only {ARCHITECTURE} can be a start.")
     return checkpoint.module.state_dict(), _exported_bias(path)
 
 

@@ -227,6 +227,35 @@ def test_an_exported_run_loads_with_its_bias_and_its_facts(sources, teacher_file
     assert list(output.parent.iterdir()) == [output]
 
 
+def test_a_run_begins_where_an_exported_one_ended(sources, teacher_file, tmp_path):
+    first = make_trainer(sources, teacher_file, tmp_path / "first")
+    first.save()
+    output = tmp_path / "detector.safetensors"
+    settings = dataclasses.replace(TINY, score_bias=0.5, variance_floor=0.0)
+    export_detector(tmp_path / "first", output, settings)
+    second = make_trainer(sources, teacher_file, tmp_path / "second", seed=4)
+    second.start_from(output)
+    for network in (second.network, second.averaged):
+        for name, value in network.state_dict().items():
+            torch.testing.assert_close(value, first.averaged.state_dict()[name], rtol=0, atol=1e-6)
+
+
+def test_a_run_begins_with_another_program_s_file_as_it_is(sources, teacher_file, tmp_path):
+    trainer = make_trainer(sources, teacher_file, tmp_path)
+    trainer.start_from(teacher_file)
+    wanted = load_teacher(teacher_file, CPU).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in trainer.network.state_dict().items())
+
+
+def test_a_run_cannot_begin_with_another_layout(sources, teacher_file, tmp_path):
+    from facexlib.detection.retinaface import RetinaFace
+
+    path = tmp_path / "resnet.pth"
+    torch.save(RetinaFace(network_name="resnet50", device=CPU).state_dict(), path)
+    with pytest.raises(WeightsError, match="retinaface-resnet50: only retinaface-mobilenet"):
+        make_trainer(sources, teacher_file, tmp_path).start_from(path)
+
+
 def test_exporting_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no training state"):
         export_detector(tmp_path, tmp_path / "x.safetensors", TINY)
