@@ -15,10 +15,11 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from restorer.checkpoints import load_checkpoint
+from restorer.checkpoints import load_checkpoint, save_checkpoint
 from restorer.cli.session import RECIPES
 from restorer.cli.train import train_group
 from restorer.errors import OutputError, UsageError, WeightsError
+from restorer.networks.unet import PlainUNet, UNetSizes
 from restorer.training.detector import (
     DetectorSettings,
     DetectorTrainer,
@@ -228,6 +229,7 @@ def test_an_exported_run_loads_with_its_bias_and_its_facts(sources, teacher_file
 
 
 def test_a_run_begins_where_an_exported_one_ended(sources, teacher_file, tmp_path):
+    (tmp_path / "first").mkdir()
     first = make_trainer(sources, teacher_file, tmp_path / "first")
     first.save()
     output = tmp_path / "detector.safetensors"
@@ -247,12 +249,10 @@ def test_a_run_begins_with_another_program_s_file_as_it_is(sources, teacher_file
     assert all(torch.equal(value, wanted[name]) for name, value in trainer.network.state_dict().items())
 
 
-def test_a_run_cannot_begin_with_another_layout(sources, teacher_file, tmp_path):
-    from facexlib.detection.retinaface import RetinaFace
-
-    path = tmp_path / "resnet.pth"
-    torch.save(RetinaFace(network_name="resnet50", device=CPU).state_dict(), path)
-    with pytest.raises(WeightsError, match="retinaface-resnet50: only retinaface-mobilenet"):
+def test_a_run_cannot_begin_with_another_network(sources, teacher_file, tmp_path):
+    path = tmp_path / "face.safetensors"
+    save_checkpoint(path, PlainUNet(UNetSizes(out_size=16, channels=(4, 4, 4))).initialise())
+    with pytest.raises(WeightsError, match=r"only retinaface-mobilenet0\.25 can be a start"):
         make_trainer(sources, teacher_file, tmp_path).start_from(path)
 
 
