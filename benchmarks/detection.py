@@ -1,7 +1,9 @@
 """Compare this project's face detection with facexlib's `detect_faces` on whole photographs, with the same weights.
 
     python benchmarks/detection.py photos/ detection_Resnet50_Final.pth --sheet found/
+    python benchmarks/detection.py photos/ teacher.pth --detector detector-lite --blur 2 --jpeg 30
 
+The second judges another detector by these weights' faces, here on photographs that it alone sees blurred and coded.
 The reference is facexlib run on the photograph at full, half and quarter size: the union of what it finds there.
 Printed are, per photograph and in all,
 
@@ -194,6 +196,16 @@ def draw(pixels: NDArray[np.uint8], faces: list[Face], side: int = 1600) -> NDAr
     return np.asarray(picture, dtype=np.uint8)
 
 
+def damaged(pixels: NDArray[np.uint8], blur: float, quality: int | None) -> NDArray[np.uint8]:
+    """Return a photograph blurred with a Gaussian, then coded as JPEG."""
+    if blur:
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), blur), np.uint8)
+    if quality is not None:
+        coded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        pixels = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+    return pixels
+
+
 def _median(values: list[float]) -> str:
     return f"{np.median(values):.3f}" if values else "-"
 
@@ -202,6 +214,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="a folder of photographs")
     parser.add_argument("weights", type=Path, help="a RetinaFace checkpoint")
+    parser.add_argument("--detector", help="a name or file: judge this detector  [default: the same weights]")
+    parser.add_argument("--blur", type=float, default=0, help="what is judged sees the photographs blurred so (sigma)")
+    parser.add_argument("--jpeg", type=int, help="... and coded as JPEG of this quality")
     parser.add_argument("--threshold", type=float, default=0.9, help="least score of a face, here and there")
     parser.add_argument("--min-size", type=float, default=24.0, help="least side of a box in pixels of the photograph")
     parser.add_argument("--device", default="cpu")
@@ -215,17 +230,19 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     network = load_checkpoint(arguments.weights).module.eval()
-    engine = open_engine(WeightStore(offline=True).detector(str(arguments.weights.resolve())), device=arguments.device)
+    judged = arguments.detector or str(arguments.weights.resolve())
+    engine = open_engine(WeightStore(offline=True).detector(judged), device=arguments.device)
     total = Tally()
     for path in sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in SUFFIXES):
         photo = read_photo(path).pixels
         pixels = (photo // 257 if photo.dtype == np.uint16 else photo).astype(np.uint8)
         counter = CountingEngine(engine)
         detector = Detector(counter, arguments.threshold)
-        detector(pixels)  # the first call compiles the network
+        given = damaged(pixels, arguments.blur, arguments.jpeg)
+        detector(given)  # the first call compiles the network
         counter.looks.clear()
         start = time.perf_counter()
-        faces = detector(pixels)
+        faces = detector(given)
         seconds = time.perf_counter() - start
         tally = compare(pixels, faces, network, arguments)
         tally.seconds, tally.looks = seconds, counter.looks
