@@ -94,8 +94,9 @@ class Measurement:
     def _row(self, precision: str, batch: int, crops: list[np.ndarray], base: float, most: float) -> None:
         engine = open_torch(self.weights, self.device, precision)
         restorer = FaceRestorer(engine, batch=batch)
-        # two groups: the second is on its way while the first is computed
-        work = pictures.aligned([crops[number % len(crops)] for number in range(2 * batch)])
+        # several groups: the next is on its way while one is computed
+        groups = 2 if self.quick else 4
+        work = pictures.aligned([crops[number % len(crops)] for number in range(groups * batch)])
         whole = speed.per_second(lambda: restorer(work), len(work), self.device, self.seconds)
         alone = speed.network_alone(engine, batch, self.seconds)
         share = f"{alone / most:.0%}" if precision == self.precision else "–"

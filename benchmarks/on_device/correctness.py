@@ -122,12 +122,13 @@ def _whole_photograph(device: str) -> Check:
 def _little_memory(device: str, room: float) -> Iterator[None]:
     """Leave so many bytes of a GPU's memory beside what this process has taken."""
     torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min((torch.cuda.memory_reserved(device) + room) / total, 1.0), device)
+    number = torch.device(device).index or 0
+    total = torch.cuda.get_device_properties(number).total_memory
+    torch.cuda.set_per_process_memory_fraction(min((torch.cuda.memory_reserved(number) + room) / total, 1.0), number)
     try:
         yield
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        torch.cuda.set_per_process_memory_fraction(1.0, number)
         torch.cuda.empty_cache()
 
 
@@ -151,11 +152,11 @@ def _short_of_memory_for_faces(device: str, face_model: Weights) -> Check:
     expected, _ = results(engine, 4, 1)
     if device.startswith("cuda"):
         empty = torch.zeros(1, 3, side, side, device=device)
-        each = memory.peak_bytes(lambda: engine._plain_numbers(empty), device)
+        each = memory.peak_bytes(lambda: engine._forward(empty), device)  # without a graph, which has its memory
         with _little_memory(device, 2.5 * each):
             found, notices = results(engine, 4, 16)
     else:
-        engine._most = None  # a processor runs faces one by one in any case
+        engine.device, engine._most = "a small device", None  # a processor would run faces one by one in any case
         engine._module = Simulated(engine._module, 2.5 * side * side)
         found, notices = results(engine, 4, 16)
     halved = [notice for notice in notices if "going on with" in notice]

@@ -118,7 +118,8 @@ def network_alone(engine: Any, batch: int, seconds: float) -> float:  # noqa: AN
     """Return faces a second of the network itself, with its input on the device and its output left there."""
     side = engine.contract.input_size
     images = torch.zeros(batch, 3, side, side, device=engine.device)
-    return per_second(lambda: engine._plain_numbers(images), batch, engine.device, seconds)
+    with engine._current(), torch.inference_mode():
+        return per_second(lambda: engine._plain_numbers(images), batch, engine.device, seconds)
 
 
 def profile_of(restorer: FaceRestorer, faces: list[Any]) -> str:
