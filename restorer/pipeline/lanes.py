@@ -75,10 +75,22 @@ class Lanes:
             for stream in streams:
                 stream.stop()
             collected.close()
-            for thread in threads:
-                thread.join()
+            _wait_for_all(threads)
         if fate.error is not None:
             raise fate.error
+
+
+def _wait_for_all(threads: Sequence[threading.Thread]) -> None:
+    """Wait until all have ended, also where an impatient user interrupts again: files under way become whole first."""
+    interrupt: BaseException | None = None
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join(POLL)
+            except BaseException as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _drive(stream: Stream, hand: _Hand, dry_run: bool, fate: Fate, collected: _Collected) -> None:

@@ -150,10 +150,11 @@ def test_130_and_143_interrupted(number: signal.Signals, code: int, device: str)
 
 
 @posix
-def test_impatient_interrupts_end_alike() -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda:0,1,2"])
+def test_impatient_interrupts_end_alike(device: str) -> None:
     for name in range(20):
         picture(f"many/{name}.png")
-    process = subprocess.Popen(command("slow", "many", "-o", "out"), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command("slow", "many", "-o", "out", "--device", device), stderr=subprocess.PIPE)
     assert process.stderr is not None
     process.stderr.readline()
     for _ in range(3):
