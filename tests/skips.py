@@ -19,14 +19,15 @@ class Skips:
     """A plugin of pytest that notes what was chosen, what skipped, and why."""
 
     marks: dict[str, frozenset[str]] = field(default_factory=dict)
-    """The marks of every chosen test, by its name without parameters."""
+    """The marks of every chosen test, of all its parameters together, by its name without them."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a test skipped; of several parameters' reasons, one."""
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note the tests that will run."""
         for item in session.items:
-            self.marks[plain(item.nodeid)] = frozenset(mark.name for mark in item.iter_markers())
+            name = plain(item.nodeid)
+            self.marks[name] = self.marks.get(name, frozenset()) | {mark.name for mark in item.iter_markers()}
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a whole file that skips."""
