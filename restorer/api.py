@@ -145,7 +145,8 @@ class Restorer:
         return Lanes(streams, advance=advance, check=self._check_devices).run(jobs, dry_run=dry_run)
 
     def _stream(self, networks: Networks, stdout: BinaryIO | None, fate: Fate, advance: Advance) -> Stream:
-        return Stream(networks, self.options, stdout=stdout, advance=advance, fate=fate)
+        streams = len(self._each)
+        return Stream(networks, self.options, stdout=stdout, advance=advance, fate=fate, streams=streams)
 
     def _check_devices(self) -> None:
         """Raise where one of several devices is missing, before the others have begun."""

@@ -60,7 +60,7 @@ class RestoreOptions:
     aligned: bool = False
     """Inputs are faces already aligned (square crops): no detection, no paste-back."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """auto, cpu, cuda, cuda:N, several GPUs as cuda:0,1, mps, or intel, intel:N through OpenVINO."""
     precision: PrecisionChoice = "auto"
     """Arithmetic of the networks; auto: bf16 where the chip computes in it, fp32 elsewhere."""
     batch: int | None = None

@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.skips import Skips
+
 SEED = 20240607
+SKIPS = pytest.StashKey[Skips]()
+"""What this run skips, for ``test_skips.py``."""
 
 # Before any library is loaded: the networks here are so small that threads would only wait for each other, on a busy
 # machine ten times as long as they compute.
@@ -30,14 +34,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the tests marked slow, too")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Note what skips."""
+    config.stash[SKIPS] = Skips()
+    config.pluginmanager.register(config.stash[SKIPS], "restorer-skips")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, with the reason, what cannot or should not run here."""
     if not config.getoption("--runslow"):
         _skip(items, "slow", "slow: run with --runslow")
-    if any(item.get_closest_marker("gpu") for item in items) and not _cuda_usable():
+    if any(item.get_closest_marker("gpu") for item in items) and not cuda_usable():
         _skip(items, "gpu", "needs a CUDA GPU")
     if not os.environ.get("RESTORER_TEST_WEIGHTS"):
         _skip(items, "weights", "needs official weight files: name their folder in RESTORER_TEST_WEIGHTS")
+    items.sort(key=lambda item: item.path.name == "test_skips.py")  # it looks at all the others
 
 
 def _skip(items: list[pytest.Item], marker: str, reason: str) -> None:
@@ -46,7 +57,8 @@ def _skip(items: list[pytest.Item], marker: str, reason: str) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def _cuda_usable() -> bool:
+def cuda_usable() -> bool:
+    """Tell whether there is a GPU to test on."""
     if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
         return False
     import torch

@@ -241,6 +241,7 @@ def _main() -> None:
 
     behaviour = sys.argv.pop(1)
     api.OpenedNetworks = lambda *args, **keywords: _networks(behaviour, keywords["tiles"])  # type: ignore[misc, assignment]
+    api.pick_device = lambda name: name  # devices are as fake as the networks
     if behaviour == "disk-full":
         real = os.open
         os.open = lambda path, *args, **keywords: (  # type: ignore[assignment]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from restorer.checkpoints import load_checkpoint, save_checkpoint
+from restorer.checkpoints.safetensors_file import read_safetensors
 from restorer.contract import NetworkContract
 from restorer.errors import OutputError, WeightsError
 from restorer.networks.gfpgan import GFPGAN, GFPGANSizes
@@ -213,6 +217,54 @@ def test_truncated_safetensors(tmp_path: Path) -> None:
     save_checkpoint(path, compact())
     path.write_bytes(path.read_bytes()[:-100])
     assert "truncated or damaged" in refusal(path)
+
+
+def test_safetensors_without_their_library(tmp_path: Path) -> None:
+    path = tmp_path / "all.safetensors"
+    generator = torch.Generator().manual_seed(2)
+    tensors = {
+        str(kind): (torch.rand(3, 5, generator=generator) * 100).to(kind)
+        for kind in (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
+    }
+    tensors |= {"scalar": torch.tensor(7), "nothing": torch.empty(0, 4), "long": torch.rand(2, 3, 1, 4)}
+    save_file(tensors, path, {"restorer": "{}"})
+    read, metadata = read_safetensors(path)
+    expected = load_file(path)
+    assert metadata == {"restorer": "{}"} and set(read) == set(expected)
+    for name, tensor in expected.items():
+        assert (read[name].dtype, read[name].shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(read[name], tensor)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda header: header["x"].update(data_offsets=[0, 20]),
+        lambda header: header["x"].update(data_offsets=[-8, 16]),
+        lambda header: header["x"].update(data_offsets=[8, 32]),
+        lambda header: header["x"].update(shape=[2, 4]),
+        lambda header: header["x"].update(shape=[-2, -3]),
+        lambda header: header["x"].update(dtype="F31"),
+        lambda header: header["x"].pop("dtype"),
+        lambda header: header.update(x=[1]),
+    ],
+)
+def test_safetensors_that_lie_are_refused_without_their_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[dict[str, Any]], object]
+) -> None:
+    content = save({"x": torch.arange(6.0).reshape(2, 3)})
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    damage(header)
+    stated = json.dumps(header).encode()
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(len(stated).to_bytes(8, "little") + stated + content[8 + length :])
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    assert "truncated or damaged" in refusal(path)
+    for size in (4, 40, len(stated)):
+        path.write_bytes(content[:size])
+        with pytest.raises(WeightsError):
+            load_checkpoint(path)
 
 
 class RunsCode:

@@ -14,6 +14,7 @@ from restorer.checkpoints.reading import StateDict
 from restorer.contract import NetworkContract
 from restorer.errors import WeightsError
 from restorer.networks.gfpgan import GFPGAN, GFPGANSizes
+from restorer.networks.retinaface import RetinaFaceMobileNet
 from restorer.networks.unet import PlainUNet, UNetSizes
 
 if TYPE_CHECKING:
@@ -83,12 +84,15 @@ def _is_retinaface(state: StateDict) -> bool:
 
 
 def _retinaface(state: StateDict, config: dict[str, Any]) -> Checkpoint:
-    from facexlib.detection.retinaface import RetinaFace
+    module: nn.Module
+    if "body.layer4.0.conv1.weight" in state:
+        from facexlib.detection.retinaface import RetinaFace
 
-    network = "resnet50" if "body.layer4.0.conv1.weight" in state else "mobile0.25"
-    module = RetinaFace(network_name=network, phase="test", device=torch.device("cpu"))
+        name = "retinaface-resnet50"
+        module = RetinaFace(network_name="resnet50", phase="test", device=torch.device("cpu"))
+    else:
+        name, module = "retinaface-mobilenet0.25", RetinaFaceMobileNet()
     module.load_state_dict(state, strict=True)
-    name = {"resnet50": "retinaface-resnet50", "mobile0.25": "retinaface-mobilenet0.25"}[network]
     # means of RetinaFace's training (its data/config), blue first
     return Checkpoint(module, NetworkContract(name, "detector", colour_order="bgr", mean=(104.0, 117.0, 123.0)))
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restorer.checkpoints.safetensors_file import read_safetensors
 from restorer.errors import WeightsError
 
 StateDict = dict[str, Tensor]
@@ -66,13 +67,23 @@ def read(path: Path) -> RawCheckpoint:
 
 
 def _read_safetensors(path: Path) -> RawCheckpoint:
-    from safetensors import SafetensorError, safe_open
-
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        return _read_safetensors_alone(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return RawCheckpoint(_strip(state), _parse_config(path, metadata.get(CONFIG_KEY, "{}")))
+
+
+def _read_safetensors_alone(path: Path) -> RawCheckpoint:
+    try:
+        state, metadata = read_safetensors(path)
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
     return RawCheckpoint(_strip(state), _parse_config(path, metadata.get(CONFIG_KEY, "{}")))
 

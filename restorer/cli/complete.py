@@ -35,4 +35,4 @@ def weight_files(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 def devices(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Complete the kinds of devices."""
-    return [CompletionItem(name) for name in ("auto", "cpu", "cuda", "mps") if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in ("auto", "cpu", "cuda", "intel", "mps") if name.startswith(incomplete)]

@@ -33,7 +33,9 @@ _QUALITY = 50
     show_default=True,
     help="Folder for the pictures.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N, mps or intel."
+)
 def demo_command(folder: Path, device: str) -> None:
     """Degrade a portrait, restore it with the bundled networks, and write a comparison.
 

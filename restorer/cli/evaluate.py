@@ -110,7 +110,9 @@ _SOURCE = click.Path(path_type=Path)
     show_default=True,
     help="Folder for the report.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N, mps or intel."
+)
 @click.option("--precision", type=click.Choice(get_args(PrecisionChoice)), default="auto", show_default=True)
 @click.option("--batch", type=click.IntRange(1), help=f"Pictures at a time.  [default: 1; {GPU_BATCH} on a GPU]")
 @click.option("--offline", is_flag=True, help="Never open a connection.")

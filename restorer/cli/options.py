@@ -272,7 +272,7 @@ _OPTIONS = (
         show_default=True,
         metavar="NAME",
         shell_complete=complete.devices,
-        help="auto, cpu, cuda, cuda:N or mps.",
+        help="auto, cpu, cuda, cuda:N, several GPUs as cuda:0,1, mps, or intel, intel:N (by OpenVINO).",
     ),
     _networks(
         "--precision",

@@ -61,7 +61,7 @@ class Fate:
 
 
 class Waiting:
-    """Jobs, taken from their source one at a time: several streams may share it."""
+    """Jobs yet to begin, taken from their source one at a time."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._jobs = iter(jobs)
@@ -71,7 +71,7 @@ class Waiting:
         return self.first() is not None
 
     def first(self) -> Job | None:
-        """Return the next job and leave it there; None at the end."""
+        """Return the next job and leave it there; None where there is none to begin now."""
         if self._first is None:
             self._first = next(self._jobs, None)
         return self._first

@@ -58,6 +58,7 @@ class Stream:
         stdout: BinaryIO | None = None,
         advance: Advance | None = None,
         fate: Fate | None = None,
+        streams: int = 1,
     ) -> None:
         """Prepare a run.
 
@@ -70,11 +71,12 @@ class Stream:
             stdout: Where a result for standard output goes.
             advance: Told about every pass through the face network.
             fate: Shared with other streams that work off the same jobs.
+            streams: How many streams share the processor, this one included.
         """
         self._networks, self._options = networks, options
         self._ahead = False
         self._readers, self._writers, self._megapixels = readers or WORKERS[0], writers or WORKERS[0], megapixels
-        self._named_readers, self._named_writers = readers, writers
+        self._named_readers, self._named_writers, self._streams = readers, writers, streams
         self._stdout = stdout
         self._advance = advance or (lambda done, total: None)
         self._loading: deque[Loading] = deque()
@@ -87,20 +89,20 @@ class Stream:
         """Begin no further photograph or file; for another thread than the one that runs this."""
         self._stop.set()
 
-    def run(self, jobs: Iterable[Job], *, dry_run: bool = False) -> Generator[PhotoReport, None, None]:
+    def run(self, jobs: Iterable[Job] | Waiting, *, dry_run: bool = False) -> Generator[PhotoReport, None, None]:
         """Restore photographs and yield their reports in the jobs' order.
 
         Args:
-            jobs: From :func:`restorer.outputs.plan`.
+            jobs: From :func:`restorer.outputs.plan`, or this stream's part of them.
             dry_run: Only find the faces; write nothing.
 
         Raises:
             UsageError, WeightsError, DeviceError, OutputError: What makes any further photograph fail, raised after
                 the last report.
         """
-        waiting = Waiting(jobs)
+        waiting = jobs if isinstance(jobs, Waiting) else Waiting(jobs)
         self._ahead = self._networks.on_gpu()
-        workers = _free_cores() if self._ahead else WORKERS[0]
+        workers = _free_cores(self._streams) if self._ahead else WORKERS[0]
         self._readers, self._writers = self._named_readers or workers, self._named_writers or workers
         reading = ThreadPoolExecutor(self._readers, "restorer-read")
         writing = ThreadPoolExecutor(self._writers, "restorer-write")
@@ -366,9 +368,9 @@ class Stream:
         )
 
 
-def _free_cores() -> int:
-    """Return how many threads each reading and writing are worth beside a GPU: half of the cores, within bounds."""
-    return min(max((thread_limit() or os.cpu_count() or 1) // 2, WORKERS[0]), WORKERS[1])
+def _free_cores(streams: int) -> int:
+    """Return how many threads each reading and writing are worth beside a GPU: half of its cores, within bounds."""
+    return min(max((thread_limit() or os.cpu_count() or 1) // streams // 2, WORKERS[0]), WORKERS[1])
 
 
 def _skipped(job: Job) -> bool:

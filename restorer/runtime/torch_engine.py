@@ -74,6 +74,8 @@ class TorchEngine:
             raise OutOfMemoryError(
                 f"The memory of {device} does not suffice for {self.contract.architecture}."
             ) from error
+        except RuntimeError as error:
+            raise self._failed(error) from error
         self._graphs = Graphs(self._forward, capture) if capture is not None else None
 
     def __call__(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
@@ -120,7 +122,8 @@ class TorchEngine:
         with self._lock, self._current():
             try:
                 empty = torch.zeros(1, 3, side, side, device=self.device)
-                each = memory.peak_bytes(lambda: self._plain_numbers(empty), self.device)
+                # not through a graph, whose memory was taken when it was recorded
+                each = memory.peak_bytes(lambda: self._forward(empty), self.device)
             except torch.cuda.OutOfMemoryError:
                 return 1
             return memory.batch_for(memory.free_bytes(self.device), each, most)

@@ -14,8 +14,6 @@ from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import quote
 
-import filelock
-
 from restorer.errors import DownloadError, UsageError, WeightsError
 from restorer.weights.folders import MIRROR_VARIABLE
 from restorer.weights.hashes import write_note
@@ -91,6 +89,8 @@ class Downloader:
 
     def _locked(self, row: WeightFile, target: Path) -> AbstractContextManager[object]:
         """Take the lock of a file; the system frees it when its process ends, however it ends."""
+        import filelock  # not before: what is on disk is found without it
+
         lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
         try:
             return lock.acquire(timeout=0)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 WEIGHTS_VARIABLE = "RESTORER_WEIGHTS"
 """Environment variable: a folder searched after ``--weights-dir``, and where downloads go without that option."""
 
@@ -30,7 +28,13 @@ def bundled_folder() -> Path:
 def user_cache() -> Path:
     """Return this program's per-user cache folder; it need not exist yet."""
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_cache_dir("restorer", appauthor=False))
+    if named:
+        return Path(named)
+    try:
+        import platformdirs
+    except ImportError:  # a plain PyTorch image, on which the networks run all the same
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "restorer")
+    return Path(platformdirs.user_cache_dir("restorer", appauthor=False))
 
 
 def environment_folder() -> Path | None:

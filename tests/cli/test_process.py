@@ -60,8 +60,9 @@ def test_0_all_done() -> None:
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png", "comparisons", "photo.jpg"]
 
 
-def test_1_a_fault_of_ours() -> None:
-    done = run("fault", "photo.jpg")
+@pytest.mark.parametrize("device", ["cpu", "cuda:0,1"])
+def test_1_a_fault_of_ours(device: str) -> None:
+    done = run("fault", "photo.jpg", "--device", device)
     assert done.returncode == 1 and b"a fault of this program" in done.stderr and b"Traceback" not in done.stderr
 
 
@@ -109,6 +110,19 @@ def test_6_device_missing() -> None:
     assert done.returncode == 6 and b"Device cuda:99 cannot be used" in done.stderr
 
 
+def test_several_devices_give_the_same_as_one() -> None:
+    for device, folder in (("cpu", "one"), ("cuda:0,1", "two")):
+        done = run("bright", "photo.jpg", "album", "-o", folder, "--json", "--device", device)
+        reports = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 0 and [report["input"] for report in reports] == [
+            "photo.jpg",
+            "album/a.png",
+            "album/b.png",
+        ]
+    for name in ("photo.jpg", "a.png", "b.png", "comparisons/a.png.jpg"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
 def test_7_some_failed() -> None:
     done = run("second-fails", "photo.jpg", "album", "-o", "out", "--json")
     assert done.returncode == 7
@@ -116,11 +130,12 @@ def test_7_some_failed() -> None:
 
 
 @posix
+@pytest.mark.parametrize("device", ["cpu", "cuda:0,1,2"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_130_and_143_interrupted(number: signal.Signals, code: int) -> None:
+def test_130_and_143_interrupted(number: signal.Signals, code: int, device: str) -> None:
     for name in range(20):
         picture(f"many/{name}.png")
-    process = subprocess.Popen(command("slow", "many", "-o", "out"), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command("slow", "many", "-o", "out", "--device", device), stderr=subprocess.PIPE)
     assert process.stderr is not None
     process.stderr.readline()
     process.send_signal(number)
@@ -135,10 +150,11 @@ def test_130_and_143_interrupted(number: signal.Signals, code: int) -> None:
 
 
 @posix
-def test_impatient_interrupts_end_alike() -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda:0,1,2"])
+def test_impatient_interrupts_end_alike(device: str) -> None:
     for name in range(20):
         picture(f"many/{name}.png")
-    process = subprocess.Popen(command("slow", "many", "-o", "out"), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command("slow", "many", "-o", "out", "--device", device), stderr=subprocess.PIPE)
     assert process.stderr is not None
     process.stderr.readline()
     for _ in range(3):

@@ -18,6 +18,7 @@ from restorer.network_values import from_network, to_network
 from restorer.runtime import memory
 from restorer.runtime.arithmetic import arithmetic
 from restorer.runtime.engine import PictureEngine
+from restorer.runtime.graphs import Graphs
 from restorer.runtime.torch_engine import TorchEngine
 from tests.fakes import FakeEngine
 from tests.networks_at_hand import compact, small_gfpgan
@@ -141,6 +142,22 @@ def test_a_failure_names_the_device_and_its_reason() -> None:
         list(engine_of(Broken()).pictures([np.zeros((4, 4, 3), np.float32)], 1))
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), OutOfMemoryError, "memory of cpu does not suffice for plain"),
+        (RuntimeError("CUDA error: device lost"), DeviceError, r"plain failed on cpu \(CUDA error: device lost\)"),
+    ],
+)
+def test_a_device_that_takes_no_network(error: RuntimeError, kind: type[Exception], said: str) -> None:
+    class Homeless(nn.Module):
+        def to(self, *args: Any, **keywords: Any) -> Any:
+            raise error
+
+    with pytest.raises(kind, match=said):
+        engine_of(Homeless())
+
+
 def test_pictures_that_do_not_fit_the_contract() -> None:
     with pytest.raises(ValueError, match="multiples of 2"):
         list(engine_of(Counting(), NetworkContract("x", "face", size_multiple=2)).pictures([np.zeros((3, 4, 3))], 1))
@@ -185,6 +202,23 @@ def test_room_on_a_gpu(monkeypatch: pytest.MonkeyPatch, free: float, chip: int, 
     on_fake_cuda(monkeypatch, engine, free=free, each=1e9, chip=chip)
     assert engine.room(64, 16) == expected
     assert module.seen == [1]  # what one takes is tried, not guessed
+
+
+def test_room_is_not_measured_through_a_graph(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """A replay takes no memory of its own: measured so, any number of faces would seem to fit."""
+    module = Counting()
+    engine = engine_of(module, NetworkContract("x", "face"))
+    replayed = []
+
+    def capture(run: Any, images: torch.Tensor) -> Any:
+        return lambda fresh: (replayed.append(len(fresh)), run(fresh))[1]
+
+    engine._graphs = Graphs(engine._forward, capture, after=1)
+    list(engine.pictures(pictures_of(rng, 1), 1))
+    replayed.clear()
+    on_fake_cuda(monkeypatch, engine, free=80e9, each=1e9, chip=132)
+    assert engine.room(64, 16) == 8
+    assert replayed == [] and module.seen[-1] == 1
 
 
 def test_room_where_not_even_one_fits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""The parts of `gpu.py`: pictures to work on, what is timed, and what must hold."""
