@@ -9,6 +9,7 @@ import click
 
 from restorer.cli.boundary import say
 from restorer.cli.session import run_options, train
+from restorer.cli.train_prepare import prepare_command
 from restorer.cli.train_prior import prior
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def train_group() -> None:
     """Train the networks this tool uses, on faces of your own."""
 
 
+train_group.add_command(prepare_command)
 train_group.add_command(prior)
 
 

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from restorer.errors import PhotoError, UsageError
 from restorer.evaluation.pictures import PictureSet, open_pictures, srgb_pixels
-from restorer.facesets.writing import ARCHIVE, MANIFEST, Sink, open_sink, refuse_inputs
+from restorer.facesets.writing import ARCHIVE, MANIFEST, Sink, open_sink, png, refuse_inputs
 from restorer.outputs import make_folder
 from restorer.photo import SUFFIXES, Metadata, Photo, format_of, read_photo, write_photo
-from restorer.training.damage.presets import PRESETS, Damaged, Pixels, damage
+from restorer.training.damage.presets import PRESETS, Damaged, damage
 
 Notify = Callable[[str], None]
 
@@ -123,14 +120,6 @@ def _degrade_set(
 def _write(sinks: Sequence[Sink], name: str, result: Damaged) -> None:
     for sink, pixels in zip(sinks, (result.pixels, result.truth), strict=False):
         sink.add(name, png(pixels))
-
-
-def png(pixels: Pixels) -> bytes:
-    """Return H×W×3 RGB uint8 as a PNG file."""
-    done, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
-    if not done:
-        raise ValueError(f"a picture of shape {pixels.shape} cannot be coded as PNG")
-    return data.tobytes()
 
 
 def _manifest_rows(source: Path, done: set[str]) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from restorer.errors import OutputError, UsageError
 from restorer.outputs import make_folder
 from restorer.photo.write import write_bytes
@@ -121,6 +125,14 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"Cannot write {path}: {error.strerror or error}; nothing is left of it.")
 
 
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return H×W×3 RGB uint8 as a PNG file."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
+    if not done:
+        raise ValueError(f"a picture of shape {pixels.shape} cannot be coded as PNG")
+    return data.tobytes()
+
+
 def refuse_inputs(outputs: Sequence[Path], source: Path) -> None:
     """Refuse to write where the pictures come from, or to one place twice.
 
@@ -130,7 +142,9 @@ def refuse_inputs(outputs: Sequence[Path], source: Path) -> None:
     origin = source.resolve()
     places = [output.resolve() for output in outputs]
     for number, (output, place) in enumerate(zip(outputs, places, strict=True)):
-        if place == origin or origin in place.parents:
+        # an archive in a folder of pictures is none of them
+        within = origin in place.parents and output.suffix.lower() != ARCHIVE
+        if place == origin or within:
             raise UsageError(
                 f"{output} is {source} or lies in it, and originals are never written to: choose another place."
             )
