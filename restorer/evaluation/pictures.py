@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restorer.errors import PhotoError, UsageError
-from restorer.evaluation.metric import Pixels
 from restorer.inputs import find_inputs, natural_key
 from restorer.photo import SUFFIXES, Photo, peek, read_photo, to_srgb
 from restorer.photo.values import to_8_bits
 
+Pixels = NDArray[np.uint8]
 NAMED = 3
 """How many files a message names where more are concerned."""
 

@@ -240,7 +240,7 @@ def load_recipe(path: Path, cls: type[T], changes: Sequence[str] = ()) -> T:
 def _read(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a recipe's tables, over those of the recipe it is based on."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
             f"The recipe {path} cannot be read: {error.strerror}; recipes of this package: "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from restorer.checkpoints import load_checkpoint
 from restorer.cli.group import group
 from restorer.training.loop import LOG
 from restorer.training.state import STATE, load_state
@@ -124,3 +128,17 @@ def test_a_full_disk_while_saving_leaves_the_state_before(train: Train, monkeypa
         _ends(train(), 4, "cannot be saved.*free some space")
     assert Path("run", STATE).read_bytes() == before and not list(Path("run").glob("*.part"))
     assert train().exit_code == 0 and load_state(Path("run"), "restoration")["images"] == 8
+
+
+def test_it_trains_and_exports_in_a_plain_pytorch_image(train: Train, tmp_path: Path) -> None:
+    """There are torch, numpy, opencv, pillow, click and tqdm, and none of the package's other libraries."""
+    others = ("facexlib", "spandrel", "openvino", "safetensors", "platformdirs", "filelock", "torchvision", "skimage")
+    script = f"import sys\nfor name in {others}: sys.modules[name] = None\nfrom restorer.cli.group import group\n"
+    script += "for words in map(str.split, sys.argv[1:]): group(words, standalone_mode=False)"
+    words = ["train restoration faces.zip -o run --recipe recipe.toml", "train export run -o mine.safetensors"]
+    words += ["degrade faces.zip -o damaged --preset old"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert load_checkpoint(tmp_path / "mine.safetensors").contract.input_size == 64
+    assert len(list((tmp_path / "damaged").glob("*.png"))) == 3
