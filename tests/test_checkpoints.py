@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from restorer.checkpoints import load_checkpoint, save_checkpoint
-from restorer.checkpoints.safetensors_file import read_safetensors
+from restorer.checkpoints.safetensors_file import read_safetensors, safetensors_bytes
 from restorer.contract import NetworkContract
 from restorer.errors import OutputError, WeightsError
 from restorer.networks.gfpgan import GFPGAN, GFPGANSizes
@@ -354,3 +355,22 @@ def test_saving_leaves_no_rest(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "face.safetensors", compact(2))
     assert [path.name for path in tmp_path.iterdir()] == ["face.safetensors"]
     assert load_checkpoint(tmp_path / "face.safetensors").contract.upscale == 2
+
+
+def test_files_are_written_as_the_safetensors_library_reads_them(tmp_path: Path) -> None:
+    """All types, no elements, no dimensions, a transposed layout; and wide types lie at multiples of their width."""
+    kinds = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
+    tensors = {f"t{number}": (torch.randn(3, 5) * 9).to(kind) for number, kind in enumerate(kinds)}
+    tensors |= {
+        "scalar": torch.tensor(2.5),
+        "empty": torch.zeros(0, 3),
+        "turned": torch.randn(4, 6).t(),
+        "ä": torch.ones(1),
+    }
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(safetensors_bytes(tensors, {"format": "pt", "note": "ü"}))
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {"format": "pt", "note": "ü"} and set(file.keys()) == set(tensors)
+        for name, tensor in tensors.items():
+            found = file.get_tensor(name)
+            assert found.dtype == tensor.dtype and torch.equal(found, tensor), name

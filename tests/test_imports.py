@@ -21,7 +21,7 @@ FLOORS = (
     ("outputs", "runtime"),
     ("pipeline", "training"),
     ("evaluation",),
-    ("api",),
+    ("api", "facesets"),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from restorer.checkpoints.architectures import ARCHITECTURES, Checkpoint, FirstOutput
 from restorer.checkpoints.reading import CONFIG_KEY, SUPPORTED, check_finite, first_line, quiet, read
+from restorer.checkpoints.safetensors_file import safetensors_bytes
 from restorer.contract import NetworkContract
 from restorer.errors import OutputError, WeightsError
 from restorer.networks.gfpgan import GFPGAN
@@ -72,14 +73,12 @@ def save_checkpoint(
     Raises:
         OutputError: The file cannot be written.
     """
-    from safetensors.torch import save
-
     module = module.inner if isinstance(module, FirstOutput) else module
     tensors = {key: _storable(tensor, dtype) for key, tensor in module.state_dict().items()}
     config: dict[str, Any] = {"contract": contract.to_dict()} if contract else {}
     if isinstance(module, (GFPGAN, PlainUNet)):
         config["sizes"] = module.sizes.to_dict()
-    content = save(tensors, {"format": "pt", CONFIG_KEY: json.dumps(config)})
+    content = safetensors_bytes(tensors, {"format": "pt", CONFIG_KEY: json.dumps(config)})
     part: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,11 +94,8 @@ def save_checkpoint(
 
 
 def _storable(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Return a tensor of its own memory, as safetensors wants it."""
     tensor = tensor.detach().cpu()
-    if dtype is not None and tensor.is_floating_point():
-        tensor = tensor.to(dtype)
-    return tensor.contiguous().clone()
+    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
 
 def _stated_contract(path: Path, config: dict[str, Any], deduced: NetworkContract) -> NetworkContract:

@@ -14,6 +14,7 @@ COMMANDS = {
     "restore": ("restorer.cli.restore", "restore_command", "Restore the faces in photographs."),
     "demo": ("restorer.cli.demo", "demo_command", "Degrade a portrait, restore it, show both."),
     "evaluate": ("restorer.cli.evaluate", "evaluate_command", "Judge restorations by the papers' metrics."),
+    "degrade": ("restorer.cli.degrade", "degrade_command", "Damage pictures as training and evaluation do."),
     "weights": ("restorer.cli.weights", "weights_group", "List, download, check and remove weight files."),
     "train": ("restorer.cli.train", "train_group", "Train the networks on faces of your own."),
 }

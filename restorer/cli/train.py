@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ import click
 
 from restorer.cli.boundary import say
 from restorer.cli.session import run_options, train
+from restorer.cli.train_prepare import prepare_command
 from restorer.cli.train_prior import prior
+from restorer.errors import UsageError
 
 if TYPE_CHECKING:
     from restorer.training.ending import Clock
@@ -20,15 +23,24 @@ def train_group() -> None:
     """Train the networks this tool uses, on faces of your own."""
 
 
+train_group.add_command(prepare_command)
 train_group.add_command(prior)
 
 
 @train_group.command("restoration")
 @click.argument("faces", type=click.Path(path_type=Path))
 @click.option("--from", "start", type=click.Path(path_type=Path), help="Begin with the networks of another run.")
+@click.option("--prior", type=click.Path(path_type=Path), help="A trained prior to begin with: a run or its export.")
 @run_options("lite")
 def restoration(
-    faces: Path, run: Path, start: Path | None, recipe: Path, changes: tuple[str, ...], clock: Clock, device: str
+    faces: Path,
+    run: Path,
+    start: Path | None,
+    prior: Path | None,
+    recipe: Path,
+    changes: tuple[str, ...],
+    clock: Clock,
+    device: str,
 ) -> None:
     """Train a GFP-GAN on FACES, a zip or folder of aligned faces with a manifest.json.
 
@@ -41,7 +53,15 @@ def restoration(
     from restorer.training.state import STATE
     from restorer.training.trainer import RestorationTrainer
 
+    if prior:
+        changes = (*changes, f"prior={json.dumps(str(prior), ensure_ascii=False)}")
     settings = load_recipe(recipe, RestorationSettings, changes)
+    begun = bool(start or settings.prior or (run / STATE).exists())
+    if settings.sizes and not settings.prior_rate and not begun:
+        raise UsageError(
+            "The recipe keeps the prior as it is (prior_rate 0), so it needs one that is trained: give --prior RUN "
+            "(from `restorer train prior`) or --from RUN, or train it along with --set prior_rate=1."
+        )
     with join_processes(device) as processes:
         trainer = RestorationTrainer(settings, load_faces(faces, settings.out_size), run, processes)
         if (run / STATE).exists():

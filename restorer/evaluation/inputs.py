@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +11,8 @@ from PIL import Image
 
 from restorer.errors import PhotoError
 from restorer.evaluation.metric import Pixels
-from restorer.training.degradations import PRESETS, degrade
+from restorer.training.damage.presets import damage
+from restorer.training.degradations import PRESETS
 
 DEGRADATIONS = tuple(PRESETS)
 
@@ -31,9 +31,7 @@ class Case:
 
 def degrade_truth(truth: Pixels, stem: str, preset: str, seed: int) -> Pixels:
     """Degrade a picture as the paper does; the result depends on its name and the seed, not on its neighbours."""
-    digest = hashlib.sha256(stem.encode("utf-8", "surrogateescape")).digest()
-    rng = np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
-    return degrade(truth, PRESETS[preset], rng)
+    return damage(truth, stem, preset, seed).pixels
 
 
 def reduce_and_enlarge(picture: Pixels, factor: int) -> Pixels:

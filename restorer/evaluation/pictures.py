@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restorer.errors import PhotoError, UsageError
-from restorer.evaluation.metric import Pixels
 from restorer.inputs import find_inputs, natural_key
-from restorer.photo import SUFFIXES, peek, read_photo, to_srgb
+from restorer.photo import SUFFIXES, Photo, peek, read_photo, to_srgb
 from restorer.photo.values import to_8_bits
 
+Pixels = NDArray[np.uint8]
 NAMED = 3
 """How many files a message names where more are concerned."""
 
@@ -34,11 +35,7 @@ class PictureSet:
         Raises:
             PhotoError: It cannot be read.
         """
-        photo = read_photo(self._load(stem), name=self.files[stem])
-        if photo.metadata.icc is None:
-            return to_8_bits(photo.pixels)
-        values = to_srgb(photo.pixels.astype(np.float32) / (257 if photo.depth == 16 else 1), photo.metadata.icc)
-        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        return srgb_pixels(read_photo(self._load(stem), name=self.files[stem]))
 
     def size(self, stem: str) -> tuple[int, int] | None:
         """Return width and height by the header; None where reading will say why it cannot be had."""
@@ -46,6 +43,14 @@ class PictureSet:
             return peek(self._load(stem), name=self.files[stem]).size
         except PhotoError:
             return None
+
+
+def srgb_pixels(photo: Photo) -> Pixels:
+    """Return a photograph's pixels in sRGB at 8 bits, without its transparency."""
+    if photo.metadata.icc is None:
+        return to_8_bits(photo.pixels)
+    values = to_srgb(photo.pixels.astype(np.float32) / (257 if photo.depth == 16 else 1), photo.metadata.icc)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def open_pictures(path: Path) -> PictureSet:

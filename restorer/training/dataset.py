@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from restorer.errors import PhotoError
@@ -55,33 +56,57 @@ def _entries(source: Path) -> Iterator[tuple[dict[str, object], bytes]]:
 
 
 def load_faces(source: Path, size: int = 512) -> list[AlignedCrop]:
-    """Read all aligned faces of a zip or folder into memory.
+    """Read all aligned faces of a zip or folder into memory; larger ones are reduced to the size asked for.
+
+    Args:
+        source: A zip or folder with a ``manifest.json``, as ``restorer train prepare`` writes it.
+        size: Side of the faces in pixels.
 
     Raises:
-        PhotoError: if the source is missing, truncated, without a manifest, or holds a file of another size.
+        PhotoError: if the source is missing, truncated, without a manifest, or holds a file that is too small.
     """
-    faces = []
     try:
-        for row, data in _entries(source):
-            name = str(row["file"])
-            pixels = np.array(Image.open(BytesIO(data)).convert("RGB"))
-            if pixels.shape != (size, size, 3):
-                raise PhotoError(
-                    f"{name} in {source} is {pixels.shape[1]}×{pixels.shape[0]} pixels, not {size}×{size}: "
-                    "prepare the faces again."
-                )
-            faces.append(AlignedCrop(name, pixels, np.asarray(row["points"], dtype=np.float32)))
+        faces = [_face(row, data, source, size) for row, data in _entries(source)]
     except FileNotFoundError as error:
         raise PhotoError(
-            f"{error.filename or source} is missing: give a zip or folder of aligned faces with a {MANIFEST}."
+            f"{error.filename or source} is missing: give a zip or folder of aligned faces with a {MANIFEST}, as "
+            "`restorer train prepare` makes it."
         ) from error
-    except (zipfile.BadZipFile, UnidentifiedImageError, KeyError, json.JSONDecodeError, OSError) as error:
+    except _UNREADABLE as error:
         raise PhotoError(
-            f"{source} cannot be read as a set of aligned faces ({error}): it may be truncated."
+            f"{source} cannot be read as a set of aligned faces ({_reason(error)}): it may be truncated."
         ) from error
     if not faces:
         raise PhotoError(f"{source} lists no faces in its {MANIFEST}.")
     return faces
+
+
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, LookupError, TypeError, ValueError)
+"""What a damaged archive, manifest or picture makes the libraries raise."""
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, KeyError):
+        return str(error)
+    text = str(error.args[0])  # zipfile's is a sentence, a dictionary's the key
+    return text if " " in text else f"a row of its {MANIFEST} has no {text!r}"
+
+
+def _face(row: dict[str, object], data: bytes, source: Path, size: int) -> AlignedCrop:
+    name = str(row["file"])
+    pixels = np.array(Image.open(BytesIO(data)).convert("RGB"))
+    points = np.asarray(row["points"], dtype=np.float32)
+    side = pixels.shape[0]
+    if pixels.shape[1] != side or side < size:
+        raise PhotoError(
+            f"{name} in {source} is {pixels.shape[1]}×{side} pixels, not {size}×{size}: prepare the faces again."
+        )
+    if points.shape != (len(Point), 2) or not np.isfinite(points).all():
+        raise ValueError(f"{name} has no five points")
+    if side > size:
+        pixels = np.asarray(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+        points = (points + np.float32(0.5)) * np.float32(size / side) - np.float32(0.5)  # centres are at integers
+    return AlignedCrop(name, pixels, points)
 
 
 @dataclass(frozen=True)

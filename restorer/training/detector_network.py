@@ -1,4 +1,4 @@
-"""The detector's network in training: facexlib's RetinaFace, seeded, giving logits; teacher in, safetensors out."""
+"""The detector's network in training: the small RetinaFace, seeded, giving logits; teacher in, safetensors out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from restorer.checkpoints import load_checkpoint
+from restorer.checkpoints.safetensors_file import read_metadata, safetensors_bytes
 from restorer.errors import OutputError, WeightsError
+from restorer.networks.retinaface import RetinaFaceMobileNet
 from restorer.training.detector_losses import Outputs
 
 ARCHITECTURE = "retinaface-mobilenet0.25"
@@ -21,11 +23,9 @@ FACE_PRIOR = 0.01
 
 
 def build_network(device: torch.device) -> nn.Module:
-    """Return facexlib's RetinaFace with a quarter-width MobileNet, giving logits, laid out channels-last."""
-    from facexlib.detection.retinaface import RetinaFace
-
-    network: nn.Module = RetinaFace(network_name="mobile0.25", phase="train", device=device)
-    return network.to(memory_format=torch.channels_last)
+    """Return RetinaFace with a quarter-width MobileNet, giving logits, laid out channels-last."""
+    network: nn.Module = RetinaFaceMobileNet(phase="train")
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def start_network(device: torch.device, seed: int) -> nn.Module:
@@ -94,12 +94,9 @@ def load_start(path: Path) -> tuple[dict[str, Tensor], float]:
 
 def _exported_bias(path: Path) -> float:
     """Return the score bias that :func:`save_detector` wrote down; 0 where another program wrote the file."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("training", "{}"))
-    except SafetensorError:
+        facts = json.loads(read_metadata(path).get("training", "{}"))
+    except ValueError:
         return 0.0  # a pickle
     return float(facts.get("settings", {}).get("score_bias", 0.0))
 
@@ -155,14 +152,12 @@ def save_detector(
     Raises:
         OutputError: The file cannot be written.
     """
-    from safetensors.torch import save
-
     network = build_network(torch.device("cpu"))
     network.load_state_dict(state)
     shift_scores(network, score_bias)
     raise_variances(network, variance_floor)
     metadata = {"format": "pt", "architecture": ARCHITECTURE, "training": json.dumps(facts)}
-    content = save({name: value.contiguous() for name, value in network.state_dict().items()}, metadata)
+    content = safetensors_bytes(network.state_dict(), metadata)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,10 @@ else:
 T = TypeVar("T")
 
 
+RECIPES = Path(__file__).parent / "recipes"
+"""Where the recipes of this package lie."""
+BASE = "base"
+"""A recipe's key that names the recipe it changes."""
 NEVER = 10**12
 """A number of images that no run reaches."""
 
@@ -219,7 +223,7 @@ def load_recipe(path: Path, cls: type[T], changes: Sequence[str] = ()) -> T:
     """Read a TOML recipe into a settings dataclass.
 
     Args:
-        path: The recipe.
+        path: The recipe. Its key ``base`` may name another one to begin with: a bundled one, or a .toml file beside it.
         cls: The dataclass.
         changes: Settings to change, each as ``key=value`` with dots between tables and keys and the value in TOML, such
             as ``losses.l1=0.1``.
@@ -227,15 +231,44 @@ def load_recipe(path: Path, cls: type[T], changes: Sequence[str] = ()) -> T:
     Raises:
         UsageError: Something is wrong with it; the message says what and where.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"The recipe {path} is not TOML: {error}.") from error
+    values = _read(path)
     for change in changes:
         _change(values, change)
     return build(cls, values, f"The recipe {path.name}")
+
+
+def _read(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a recipe's tables, over those of the recipe it is based on."""
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"The recipe {path} cannot be read: {error.strerror}; recipes of this package: "
+            f"{', '.join(sorted(file.stem for file in RECIPES.glob('*.toml')))}."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The recipe {path} is not TOML: {error}.") from error
+    if (base := values.pop(BASE, None)) is None:
+        return values
+    if not isinstance(base, str):
+        raise UsageError(f"The recipe {path}: {BASE} is {base!r}, not the name of a recipe.")
+    if path.resolve() in before:
+        raise UsageError(f"The recipe {path} is based on itself: take {BASE} out of one of the recipes.")
+    found = path.parent / base if base.endswith(".toml") else RECIPES / f"{base}.toml"
+    below = _read(found, (*before, path.resolve()))
+    if "plain" in values:
+        below.pop("sizes", None)  # another kind of network takes the place of the one below
+    return _merged(below, values)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two recipes' tables as one; where both have a value it is that of the one above."""
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def _change(values: dict[str, Any], change: str) -> None:

@@ -12,6 +12,7 @@ from restorer.errors import PhotoError
 from restorer.training.components import component_boxes
 from restorer.training.damage.colour import RELEASED_COLOUR
 from restorer.training.dataset import (
+    AlignedCrop,
     SampleSettings,
     component_weight,
     draw_batch,
@@ -52,6 +53,47 @@ def test_bad_sources_are_refused_with_a_sentence(tmp_path: Path) -> None:
             load_faces(tmp_path / name, 64)
     with pytest.raises(PhotoError, match="64×64 pixels, not 512×512"):
         load_faces(whole)
+
+
+def test_larger_faces_are_reduced_with_their_points(tmp_path: Path) -> None:
+    """A picture of horizontal and vertical ramps, whose pixels say where they came from."""
+    side = np.arange(128, dtype=np.uint8)
+    ramps = np.stack([*np.meshgrid(side, side), np.zeros((128, 128), np.uint8)], axis=-1)
+    points = np.array([[40.5, 60.5], [80.5, 60.5], [60.5, 80.5], [50.5, 96.5], [70.5, 96.5]], np.float32)
+    archive = write_zip(tmp_path / "large.zip", [AlignedCrop("a.png", ramps, points)])
+    (face,) = load_faces(archive, 64)
+    assert face.pixels.shape == (64, 64, 3) and face.points.dtype == np.float32
+    # what the reduced picture shows at the reduced points is where they lay in the large one
+    for (x, y), before in zip(face.points.round().astype(int), points, strict=True):
+        assert np.abs(face.pixels[y, x, :2] - before).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("manifest", "word"),
+    [
+        ('{"file": "a.png"}', "cannot be read"),
+        ('[{"points": []}]', "has no 'file'"),
+        ('[{"file": "a.png"}]', "has no 'points'"),
+        ('[{"file": "b.png", "points": []}]', "b.png"),
+        ('[{"file": "a.png", "points": [[1, 2]]}]', "no five points"),
+        ('[{"file": "a.png", "points": [[1, 2], [1, 2], [1, 2], [1, 2], [1, NaN]]}]', "no five points"),
+        ('[{"file": "a.png", "points"', "cannot be read"),
+    ],
+)
+def test_a_bad_manifest_is_refused(tmp_path: Path, manifest: str, word: str) -> None:
+    Image.fromarray(drawn_face(0).pixels).save(tmp_path / "a.png")
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(PhotoError, match=word):
+        load_faces(tmp_path, 64)
+
+
+def test_a_zip_that_was_cut_or_changed_inside_is_refused(tmp_path: Path) -> None:
+    whole = write_zip(tmp_path / "whole.zip", [drawn_face(0)]).read_bytes()
+    for place in (60, len(whole) // 2):
+        changed = whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :]
+        (tmp_path / "changed.zip").write_bytes(changed)
+        with pytest.raises(PhotoError, match="cannot be read"):
+            load_faces(tmp_path / "changed.zip", 64)
 
 
 def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from restorer.training.damage import blind
+from restorer.training.damage.draws import Draws
 from restorer.training.degradations import PRESETS, Degradation, apply, degrade, draw, gaussian_kernel, jpeg
 
 NOTHING = Degradation(sigma=(0.0, 0.0), angle=0.0, downscale=1.0, noise=0.0, quality=100)
@@ -83,3 +86,29 @@ def test_reducing_removes_what_is_finer_than_the_factor() -> None:
 def test_jpeg_loses_more_at_lower_quality(picture: np.ndarray) -> None:
     errors = [np.abs(jpeg(picture, quality).astype(int) - picture).mean() for quality in (95, 60, 20)]
     assert errors == sorted(errors) and errors[0] < errors[2]
+
+
+def _step(grey: np.ndarray, row: int, column: int) -> int:
+    """The step in which a DCT coefficient of a decoded JPEG goes, measured from its 8×8 blocks."""
+    height, width = grey.shape
+    blocks = grey.reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 8, 8).astype(np.float32)
+    values = np.array([cv2.dct(block - 128)[row, column] for block in blocks])
+    # at the step itself and what divides it every value lies on the comb's teeth
+    return max(step for step in range(1, 40) if np.cos(2 * np.pi * values / step).mean() > 0.7)
+
+
+@pytest.mark.parametrize("quality", [40, 60, 75])
+@pytest.mark.parametrize("batched", [False, True])
+def test_jpegs_level_is_the_one_asked_for(quality: int, batched: bool) -> None:
+    """The steps are those of the standard's luminance table (T.81, K.1), scaled as libjpeg scales it."""
+    noise = np.random.default_rng(3).normal(0, 160, (256, 256)).astype(np.float32)
+    grey = np.clip(128 + cv2.GaussianBlur(noise, (0, 0), 1.2), 0, 255).astype(np.uint8)
+    image, drawn = np.stack([grey] * 3, axis=-1), replace(NOTHING, quality=quality)
+    if batched:
+        images = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        result = blind.apply(images, [drawn], Draws([np.random.default_rng(0)]))[0].permute(1, 2, 0).numpy()
+    else:
+        result = apply(image, drawn, np.random.default_rng(0)).astype(np.float32)
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    for (row, column), base in {(0, 1): 11, (1, 0): 12, (1, 1): 12, (0, 2): 10}.items():
+        assert _step(result[..., 1], row, column) == (base * scale + 50) // 100, (row, column)
