@@ -13,10 +13,12 @@ from click.testing import CliRunner
 from restorer.checkpoints import load_checkpoint
 from restorer.cli.train import train_group
 from restorer.errors import OutputError, UsageError, WeightsError
-from restorer.training.dataset import draw_batch
+from restorer.training.damage.colour import RELEASED_COLOUR
+from restorer.training.dataset import SampleSettings, draw_batch
 from restorer.training.ending import Clock
 from restorer.training.export import export_run
 from restorer.training.loop import LOG
+from restorer.training.settings import LossWeights
 from restorer.training.state import STATE
 from restorer.training.trainer import RestorationTrainer
 from tests.training.faces import drawn_face, tiny_settings, write_zip
@@ -46,9 +48,25 @@ def test_it_learns_one_degraded_face(tmp_path: Path) -> None:
     assert after < 0.6 * before
 
 
-@pytest.mark.parametrize("adversarial_from", [10**9, 6])
-def test_stop_and_resume_equals_running_through(tmp_path: Path, adversarial_from: int) -> None:
-    settings = tiny_settings(adversarial_from=adversarial_from)
+# As in GFP-GAN: lazy R1 and its steps, three more discriminators, a pyramid that is dropped, damage in batches.
+LIKE_THE_PAPER = {
+    "images": 8,
+    "adversarial_from": 0,
+    "discriminator": "stylegan2",
+    "discriminator_width": 1 / 64,
+    "discriminators_first": False,
+    "r1": 10.0,
+    "r1_every": 2,
+    "equalised": True,
+    "pyramid_until": 4,
+    "losses": LossWeights(component=1.0, component_style=200.0),
+    "samples": SampleSettings(old=0.5, on_device=True, colour=RELEASED_COLOUR),
+}
+
+
+@pytest.mark.parametrize("changes", [{}, {"adversarial_from": 6}, LIKE_THE_PAPER], ids=["plain", "patch", "paper"])
+def test_stop_and_resume_equals_running_through(tmp_path: Path, changes: dict[str, object]) -> None:
+    settings = tiny_settings(**changes)
     whole = RestorationTrainer(settings, FACES, tmp_path / "whole")
     assert whole.train().finished
     first = RestorationTrainer(settings, FACES, tmp_path / "parts")
@@ -60,6 +78,9 @@ def test_stop_and_resume_equals_running_through(tmp_path: Path, adversarial_from
     assert torch.equal(_weights(whole), _weights(second))
     for ours, theirs in zip(whole.average.parameters(), second.average.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+    for name, objective in whole.objectives.items():
+        for key, tensor in objective.state_dict().items():
+            assert torch.equal(tensor, second.objectives[name].state_dict()[key]), (name, key)
 
 
 def test_the_log_and_settings_are_kept(tmp_path: Path) -> None:
