@@ -263,21 +263,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path)
     parser.add_argument("--count", type=int, default=None, help="only the first N faces")
+    parser.add_argument("--skip", type=int, default=0, help="... after these")
+    parser.add_argument("--kinds", help="only these, separated by semicolons, such as 'woodcut;pencil'")
     parser.add_argument("--sheet", type=Path, help="write one picture of each kind")
     arguments = parser.parse_args()
-    faces = load_faces(arguments.faces)[: arguments.count]
+    faces = load_faces(arguments.faces)[arguments.skip :][: arguments.count]
     shown = []
     for group, kinds in (("drawn", DRAWN), ("photographed", PHOTOGRAPHED)):
         print(f"{group:24}{'drawn':>7}{'sharp':>7}{'restored':>10}")
         counts = {"drawn": 0, "sharp": 0, "restored": 0}
         for place, (kind, make) in enumerate(kinds.items()):
+            if arguments.kinds and kind not in arguments.kinds.split(";"):
+                continue
             found = {"drawn": 0, "sharp": 0, "restored": 0}
-            for number, face in enumerate(faces):
+            for number, face in enumerate(faces, arguments.skip):
                 rng = np.random.default_rng([place, number, len(group)])
                 tone = cv2.cvtColor(face.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
                 scan = scanned(make(tone, rng), rng)
                 found[decision(scan)] += 1
-                shown += [(kind, scan)] if number == 0 else []
+                shown += [(kind, scan)] if number == arguments.skip else []
             counts = {name: counts[name] + found[name] for name in counts}
             print(f"  {kind:22}{found['drawn']:7}{found['sharp']:7}{found['restored']:10}", flush=True)
         print(f"  {'all':22}{counts['drawn']:7}{counts['sharp']:7}{counts['restored']:10}")
