@@ -22,7 +22,7 @@ _STEEP = 1.38
 _TEXTURE = 4.0
 """Least standard deviation, in levels of 255, of what is finer than a pixel, in the calmer part of the face: where a
 face under texture ceases to count as sharp."""
-_SWING = (7, 60.0, 0.45)
+_SWING = (7, 60.0, 0.55)
 """Windows of this side swing by this many levels in at least this part of the face."""
 _RUNNING = 0.3
 """Least coherence of the gradient's direction over some pixels, the median in the face. Lines: 0.47 and more, scans of

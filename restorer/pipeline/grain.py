@@ -39,7 +39,7 @@ _FLAT = 10.0
 _CLIPPED = (8.0, 247.0)
 """Patches whose mean is nearer to black or white show no grain, whatever the film has."""
 _LEAST, _MOST = 1.0, 14.0
-"""Standard deviation of grain in levels: less is not seen, and much of it may be rounding; more is no grain any more."""
+"""Standard deviation of grain in levels: less is not seen and may be rounding; more is no grain any more."""
 _MISSING = 0.2
 """Part of the grain's variance that a restored face may lack before any is laid over it."""
 _SCREEN = (5.0, 20.0)
