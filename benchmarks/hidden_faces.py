@@ -1,16 +1,17 @@
-"""Measure what restoration does to glasses, to what lies in front of faces, and to faces that look aside.
+"""Measure what restoration does to glasses, to what lies in front of faces, and to faces that look aside or lie.
 
     python benchmarks/hidden_faces.py val-512.zip --count 8 --sheets sheets/
 
 Real faces get something drawn in front of them: frames of two strengths, dark glasses, a bar over the eyes, strands
 of hair, a cloth over mouth and nose, fingers, a post before half of the face, a brim. Others are turned aside: laid
-over a head's shape, turned about its upright axis and looked at again, with the far half hidden by the near one. Each
-becomes a photograph: set into a scene, blurred, reduced to a quarter of its sides, made noisy and coded as JPEG. The
-command restores them all.
+over a head's shape, turned about its upright axis and looked at again, with the far half hidden by the near one. Others
+are tilted, up to upside down. Each becomes a photograph: set into a scene, blurred, reduced to a quarter of its sides,
+made noisy and coded as JPEG. The command restores them all.
 
-A line a kind: how many faces were found and restored; `points`, the detector's error in parts of the distance from
-eyes to mouth; `scale`, how much larger a face is in its crop than in the crop of the same face seen from the front; and
-inside what was drawn (for turned faces: inside the face)
+A line a kind: how many faces were found and restored; `wrong`, how many were restored on points that lie elsewhere by
+more than 0.3 of the distance from eyes to mouth, so that the face was painted askew; `points`, the error of those
+points in parts of that distance; `scale`, how much larger a face is in its crop than in the crop of the same face seen
+from the front; and inside what was drawn (for turned and tilted faces: inside the face)
 
 - `error`: root mean square difference from the undegraded picture, restored divided by plainly enlarged: below 1, what
   lies in front came out nearer to the truth than it was;
@@ -56,6 +57,10 @@ SCENE = 1.5
 COARSE = 6.0
 TURNS = (20, 40, 60, 75)
 """Degrees by which faces are turned aside."""
+TILTS = (45, 90, 135, 180)
+"""Degrees by which faces are tilted."""
+WRONG = 0.3
+"""Parts of the distance from eyes to mouth."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Subject:
     pixels: Pixels
     area: NDArray[np.bool_]
     points: Floats
+    tilt: float = 0.0
+    """Degrees by which the photograph is turned."""
 
 
 # What lies in front of faces
@@ -248,16 +255,26 @@ def photographs(subject: Subject, side: int, rng: np.random.Generator) -> tuple[
     truth[place] = cv2.resize(subject.pixels, (side, side), interpolation=cv2.INTER_AREA)
     area = np.zeros((room, room), bool)
     area[place] = cv2.resize(subject.area.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST) > 0
+    if subject.tilt:
+        turn, size = tilting(room, subject.tilt), (room, room)
+        truth = cv2.warpAffine(truth, turn, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        area = cv2.warpAffine(area.astype(np.uint8), turn, size, flags=cv2.INTER_NEAREST) > 0
     blurred = cv2.GaussianBlur(truth.astype(np.float32), (0, 0), BLUR)
     small = cv2.resize(blurred, (room // REDUCED, room // REDUCED), interpolation=cv2.INTER_AREA)
     small += rng.normal(0, NOISE, small.shape)
     return truth, np.clip(np.rint(small), 0, 255).astype(np.uint8), area
 
 
+def tilting(side: int, degrees: float) -> NDArray[np.float64]:
+    """Return the 2×3 transform that turns a square picture about its middle."""
+    middle = (side - 1) / 2
+    return np.asarray(cv2.getRotationMatrix2D((middle, middle), -degrees, 1), np.float64)
+
+
 def restore(folder: Path, detector: str | None, more: list[str]) -> dict[str, dict[str, object]]:
     """Run the command over a folder of photographs; return its reports by their photographs' names."""
     if detector is not None:
-        return _restore_with(folder, detector)
+        return _restore_with(folder, detector, rotations="all" if "all" in more else "auto")
     line = [sys.executable, "-m", "restorer", "restore", str(folder / "photos"), "-o", str(folder / "results")]
     done = subprocess.run(
         [*line, "--json", "-q", "--no-compare", "--format", "png", "--upscale", str(REDUCED), "--offline", *more],
@@ -269,12 +286,12 @@ def restore(folder: Path, detector: str | None, more: list[str]) -> dict[str, di
     return {Path(report["input"]).stem: report for report in reports}
 
 
-def _restore_with(folder: Path, detector: str) -> dict[str, dict[str, object]]:
+def _restore_with(folder: Path, detector: str, *, rotations: str) -> dict[str, dict[str, object]]:
     """Do what the command does, with a detector that the command does not choose by itself."""
     from restorer import OutputOptions, RestoreOptions, Restorer
     from restorer.pipeline.networks import OpenedNetworks
 
-    options = RestoreOptions(offline=True, upscale=REDUCED)
+    options = RestoreOptions(offline=True, upscale=REDUCED, rotations=rotations)  # type: ignore[arg-type]
     restorer = Restorer(options, engines=OpenedNetworks(options, detector=detector))
     outputs = OutputOptions(output=folder / "results", compare=False, format="png")
     reports = [json.loads(report.to_json()) for report in restorer.restore_files(folder / "photos", outputs)]
@@ -296,6 +313,11 @@ class Score:
     moved: float
     faces: float
 
+    @property
+    def wrong(self) -> bool:
+        """Whether the face was painted askew."""
+        return self.restored and self.points > WRONG
+
 
 def judged(
     subject: Subject, report: dict[str, object], pictures: dict[str, Floats], area: NDArray[np.bool_], plain: float
@@ -303,6 +325,9 @@ def judged(
     """Measure one result."""
     side = pictures["truth"].shape[0] / SCENE
     wanted = subject.points * side / SIDE + (pictures["truth"].shape[0] - side) / 2
+    if subject.tilt:
+        turn = tilting(len(pictures["truth"]), subject.tilt)
+        wanted = (wanted @ turn[:, :2].T + turn[:, 2]).astype(np.float32)
     faces: list[dict[str, object]] = report["faces"]  # type: ignore[assignment]
     middle = wanted.mean(axis=0)
     there = [face for face in faces if _holds(face["box"], middle)]
@@ -355,6 +380,10 @@ def main() -> None:
     for number, face in enumerate(faces):
         subjects += [hidden(face, kind, np.random.default_rng([1, number])) for kind in SHAPES]
         subjects += [turned(face, degrees if number % 2 else -degrees) for degrees in TURNS]
+        whole = np.ones((SIDE, SIDE), bool)
+        for degrees in TILTS:
+            tilt = degrees if number % 2 else -degrees
+            subjects.append(Subject(f"tilted {degrees}°", face.name, face.pixels, whole, face.points, tilt))
     if arguments.kinds:
         subjects = [s for s in subjects if s.kind.rstrip("°") in ("nothing", *arguments.kinds.split(","))]
     with tempfile.TemporaryDirectory() as place:
@@ -399,13 +428,14 @@ def table(
         score = judged(subject, reports[f"{number:04}"], pictures, area, rms(whole[subject.name][area]))
         scores.setdefault(subject.kind, []).append(score)
     print(
-        f"{'kind':16}{'faces':>6}{'found':>6}{'restored':>9}{'points':>8}{'scale':>8}{'error':>8}{'worst':>8}"
+        f"{'kind':16}{'faces':>6}{'found':>6}{'restored':>9}{'wrong':>6}{'points':>8}{'scale':>8}{'error':>8}{'worst':>8}"
         f"{'moved':>8}{'worst':>8}{'faces':>8}"
     )
     for kind, rows in scores.items():
         done = [row for row in rows if row.restored] or rows
         print(
             f"{kind:16}{len(rows):6}{sum(row.found for row in rows):6}{sum(row.restored for row in rows):9}"
+            f"{sum(row.wrong for row in rows):6}"
             f"{np.mean([row.points for row in rows if row.found] or [np.nan]):8.2f}"
             f"{np.mean([row.scale for row in rows if row.found] or [np.nan]):8.2f}"
             f"{np.mean([row.error for row in done]):8.2f}{max(row.error for row in done):8.2f}"

@@ -72,16 +72,20 @@ class FakeNetworks:
         batch: int | None = None,
         parse: Parse | None = None,
         enlarge: Enlarge | None = None,
+        confirm: Find | None = None,
     ) -> None:
         self.engine = engine or FakeEngine()
         self.opened: list[str] = []
         self._find = find or one_face
         self._restorer = FaceRestorer(self.engine, batch=batch)
-        self._parse, self._enlarge = parse, enlarge
+        self._parse, self._enlarge, self._confirm = parse, enlarge, confirm
 
     def find(self) -> Find:
         self.opened.append("detector")
         return self._find
+
+    def confirm(self) -> Find | None:
+        return self._confirm
 
     def face_restorer(self) -> FaceRestorer:
         self.opened.append("face")

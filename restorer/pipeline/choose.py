@@ -1,4 +1,8 @@
-"""Settle which faces of a photograph are restored: by number, by size and place, and by how they look once cut out."""
+"""Settle which faces of a photograph are restored: by number, by size and place, and by how they look once cut out.
+
+Cut out, a face is looked at by the detector once more where its points may be guessed, and by the rules for sharp and
+for drawn faces.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,19 @@ from restorer.faces import AlignedFace, Face
 from restorer.options import RestoreOptions
 from restorer.photo import Photo
 from restorer.pipeline.align import GeometryError, align
+from restorer.pipeline.confirm import Find, confirmed
 from restorer.pipeline.drawing import is_drawn
 from restorer.pipeline.select import select
 from restorer.pipeline.sharpness import MOST_ENLARGED, SIZE, measure
 from restorer.resample import magnification
 from restorer.tone import tone_of
 
+GUESSED = "its five points are not to be trusted: it may lie, look aside or be hidden (--select restores it)"
+
 
 def choose(
-    photo: Photo, faces: Sequence[Face], options: RestoreOptions, size: int
-) -> tuple[list[str | None], list[AlignedFace]]:
+    photo: Photo, faces: Sequence[Face], options: RestoreOptions, size: int, find: Find | None = None
+) -> tuple[tuple[Face, ...], list[str | None], list[AlignedFace]]:
     """Settle which faces are restored, and cut them out.
 
     Args:
@@ -25,26 +32,33 @@ def choose(
         faces: All faces found in it.
         options: ``select``, ``faces``, ``min_face``, ``max_face``, ``strength``, ``restore_sharp``, ``restore_drawn``.
         size: Side of the crops.
+        find: The detector for a second look at faces as they are cut out; None: they are taken as they were found.
 
     Returns:
-        For every face None, or the reason why it is left alone; and those with None, aligned.
+        The faces, some with better points; for each None, or the reason why it is left alone; and those with None,
+        aligned.
 
     Raises:
         UsageError: A face was selected that is not there.
     """
     reasons = select(faces, photo.size, options)
-    aligned: list[AlignedFace] = []
+    settled, aligned = list(faces), []
     for number, face in enumerate(faces):
         if reasons[number] is not None:
             continue
         try:
-            crop = align(photo.pixels, face, size)
+            sure = face if find is None else confirmed(photo.pixels, face, find)
+            if sure is None and options.select is None:
+                reasons[number] = GUESSED
+                continue
+            settled[number] = sure or face
+            crop = align(photo.pixels, settled[number], size)
             reasons[number] = None if options.select else _look(photo, crop, options)
         except GeometryError as error:
             reasons[number] = str(error)
         else:
             aligned += [crop] if reasons[number] is None else []
-    return reasons, aligned
+    return tuple(settled), reasons, aligned
 
 
 def _look(photo: Photo, face: AlignedFace, options: RestoreOptions) -> str | None:

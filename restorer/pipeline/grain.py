@@ -38,8 +38,10 @@ _FLAT = 10.0
 """A patch is flat when what is not fine has a standard deviation below this, in levels of 255."""
 _CLIPPED = (8.0, 247.0)
 """Patches whose mean is nearer to black or white show no grain, whatever the film has."""
-_LEAST, _MOST = 0.5, 14.0
-"""Standard deviation of grain in levels: less is not worth adding, more is no grain any more."""
+_LEAST, _MOST = 1.0, 14.0
+"""Standard deviation of grain in levels: less is not seen and may be rounding; more is no grain any more."""
+_MISSING = 0.2
+"""Part of the grain's variance that a restored face may lack before any is laid over it."""
 _SCREEN = (5.0, 20.0)
 """Structures of at least this standard deviation whose power spectrum's peak, in the face and around it, is this many
 times its mean are a printing screen or an engraver's lines. Measured on 24 scans, as they are and enlarged twice:
@@ -89,7 +91,7 @@ class Graining:
         if not _LEAST <= wanted**0.5 <= _MOST:
             return None
         missing = wanted - _strength(inside) * _kept(canvas, colours(), inside, self.sample(box), gauge)
-        if not missing >= _LEAST**2:
+        if not missing >= _MISSING * wanted:
             return None
         if wanted**0.5 >= _SCREEN[0] and _peak([*around, *inside]) >= _SCREEN[1]:
             return None

@@ -16,6 +16,7 @@ from restorer.errors import RestorerError, WeightsError
 from restorer.faces import Face
 from restorer.network_values import to_network
 from restorer.options import RestoreOptions
+from restorer.pipeline.confirm import LEAST_SCORE
 from restorer.pipeline.detect import Detector
 from restorer.pipeline.detect_turned import in_all_turns
 from restorer.pipeline.detect_views import LARGE
@@ -45,6 +46,10 @@ class Networks(Protocol):
 
     def find(self) -> Find:
         """Return the face detector."""
+        ...
+
+    def confirm(self) -> Find | None:
+        """Return the detector for a second look at faces cut out upright; None: faces are taken as they are found."""
         ...
 
     def face_restorer(self) -> FaceRestorer:
@@ -119,6 +124,7 @@ class OpenedNetworks:
         self._lock: AbstractContextManager[Any] = lock or threading.RLock()
         self._engines: list[Engine] = []
         self._find: Find | None = None
+        self._confirm: Find | None = None
         self._restorer: FaceRestorer | None = None
         self._model: Weights | None = None
         self._parser: Parse | None = None
@@ -143,7 +149,14 @@ class OpenedNetworks:
                 engine = self._open(weights, "detector")
                 detector = Detector(engine, self._options.det_threshold, batch=_views(engine))
                 self._find = in_all_turns(detector) if self._options.rotations == "all" else detector
+                self._confirm = Detector(engine, min(LEAST_SCORE, self._options.det_threshold), batch=_views(engine))
             return self._find
+
+    def confirm(self) -> Find | None:
+        """Return the face detector as it sees faces that stand upright; see :meth:`find` for errors."""
+        with self._lock:
+            self.find()
+            return self._confirm
 
     def face_model(self) -> ModelReport:
         """Find the face model without opening it; see :meth:`find` for errors."""

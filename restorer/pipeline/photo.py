@@ -133,7 +133,7 @@ def prepare(photo: Photo, networks: Networks, options: RestoreOptions, clock: Cl
         with clock.step("open"):
             size = _open_for_faces(networks, options)
         with clock.step("align"):
-            reasons, aligned = choose(photo, faces, options, size)
+            faces, reasons, aligned = choose(photo, faces, options, size, networks.confirm())
     return Prepared(photo, faces, tuple(reasons), tuple(aligned), clock)
 
 

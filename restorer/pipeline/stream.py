@@ -218,7 +218,7 @@ class Stream:
         else:
             faces = steps.find_faces(photo, self._networks, clock)
             with clock.step("align"):
-                reasons, _ = choose(photo, faces, self._options, DEFAULT_SIZE)
+                faces, reasons, _ = choose(photo, faces, self._options, DEFAULT_SIZE, self._networks.confirm())
         device, precision = self._networks.device()
         return PhotoReport(
             job.input.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,32 @@ def test_strips(run: Run, photo: Path, size: tuple[int, int]) -> None:
     assert run("strip.png").exit_code == 0
     with Image.open("restored/strip.png") as image:
         assert image.size == (2 * size[0], 2 * size[1])
+
+
+def _directory(*entries: tuple[int, int, int, int], following: int = 0) -> bytes:
+    """Return an EXIF block of one directory: tag, type, count, value or offset."""
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + struct.pack("<I", following) + bytes(16)
+
+
+ABSURD = {
+    "a directory that leads to itself": _directory((0x0112, 3, 1, 1), following=8),
+    "sub-directories that lead back": _directory((0x8769, 4, 1, 8), (0x8825, 4, 1, 8)),
+    "four thousand million values": _directory((0x010F, 2, 0xFFFFFFFF, 8), (0x9003, 2, 0xFFFFFFFF, 0xFFFFFFFF)),
+    "a resolution divided by zero": _directory((0x011A, 5, 1, 62), (0x011B, 5, 1, 62), (0x0128, 3, 1, 2)),
+    "an orientation and sizes beyond all sense": _directory((0x0112, 4, 1, 0xFFFFFFFF), (0xA002, 4, 1, 0xFFFFFFFF)),
+    "types that nobody knows": _directory((0x0112, 99, 1, 6), (0x010F, 0, 5, 5)),
+    "a thumbnail outside of the file": _directory((0x0201, 4, 1, 0xFFFFFF00), (0x0202, 4, 1, 0xFFFFFF00)),
+}
+
+
+@pytest.mark.parametrize("block", ABSURD.values(), ids=ABSURD)
+def test_absurd_exif_loses_no_photograph(run: Run, photo: Path, block: bytes) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.full((90, 120, 3), 90, np.uint8)).save("odd.jpg", exif=b"Exif\0\0" + block)
+    result = run("odd.jpg", "--upscale", "1")
+    assert result.exit_code == 0, result.stderr
+    with Image.open("restored/odd.jpg") as image:
+        image.load()
+        assert image.size == (120, 90)

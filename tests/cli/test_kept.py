@@ -90,6 +90,21 @@ def test_bmp_keeps_its_resolution_and_says_what_it_cannot_hold(run: Run, photo: 
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("icc", [samples.p3(), samples.adobe()], ids=["p3", "adobe"])
+def test_a_wide_profile_stays_and_so_does_every_pixel_away_from_the_face(
+    run: Run, photo: Path, suffix: str, icc: bytes
+) -> None:
+    Image.fromarray(SCENE).save(f"wide.{suffix}", icc_profile=icc)
+    assert run(f"wide.{suffix}", "--no-compare", "--upscale", "1").exit_code == 0
+    with Image.open(f"restored/wide.{suffix}") as image:
+        assert image.info["icc_profile"] == icc
+        found = np.asarray(image)
+    for edge in (np.s_[:4], np.s_[-4:], np.s_[:, :4], np.s_[:, -4:]):
+        assert np.array_equal(found[edge], SCENE[edge])
+    assert not np.array_equal(found, SCENE)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_dark_16_bits(run: Run, photo: Path, suffix: str, channels: int) -> None:
     dark = samples.gradient(HEIGHT, WIDTH, np.uint16) // 512  # nothing above 127 of 65535

@@ -56,7 +56,7 @@ def template_face(grow: float = 1.0) -> Face:
 
 def reason(pixels: np.ndarray, grow: float = 1.0, **options: Any) -> str | None:
     photo = Photo(pixels, None, False, "PNG", Metadata())
-    (found,), aligned = choose(photo, [template_face(grow)], RestoreOptions(**options), SIZE)
+    _, (found,), aligned = choose(photo, [template_face(grow)], RestoreOptions(**options), SIZE)
     assert len(aligned) == (found is None)
     return found
 
@@ -95,6 +95,32 @@ def test_an_engraving_is_left_alone_unless_asked() -> None:
     assert reason(coloured) is None, "a photograph in colour is no engraving"
 
 
+def ruled(spacing: float, wander: float) -> np.ndarray:
+    """Return lines in one direction that swell with the tone: a printing screen's, or by hand if they wander."""
+    y, x = np.mgrid[: 2 * SIZE, : 2 * SIZE] / 2
+    tone = 0.5 + 0.3 * np.sin(x / 60) * np.cos(y / 70)
+    phase = x + 0.3 * y + wander * (np.sin(y / 31 + x / 90) + np.sin(x / 47 - y / 23))
+    ink = (np.cos(2 * np.pi * phase / spacing) > 2 * tone - 1).astype(np.float32) * 200
+    grey = cv2.GaussianBlur(cv2.resize(240 - ink, (SIZE, SIZE), interpolation=cv2.INTER_AREA), (0, 0), 0.5)
+    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_lines_in_one_direction_are_drawn_by_hand_or_ruled() -> None:
+    assert reason(ruled(6, 1.5)) == "engraved or drawn (--restore-drawn restores it)"
+    assert reason(ruled(6, 0.0)) is None
+
+
+@pytest.mark.parametrize(("levels", "size"), [(18, 0.8), (25, 0.8), (25, 1.2), (30, 0.5)])
+def test_film_grain_on_a_sharp_photograph_is_no_engraving(levels: float, size: float) -> None:
+    """Without the test for lines its steep edges and its swings make it one."""
+    noise = soft(np.random.default_rng(1).standard_normal((SIZE, SIZE, 1)).astype(np.float32), size)
+    grainy = np.clip(sharp_face() @ np.full((3, 3), 1 / 3) + levels * (noise / noise.std())[..., None], 0, 255)
+    pixels = np.rint(grainy).astype(np.uint8)
+    found = measure(pixels.astype(np.float32))
+    assert not found.sharp and found.steepness > 1.38 and found.texture > 4
+    assert reason(pixels) is None
+
+
 def test_a_printing_screen_is_no_engraving() -> None:
     y, x = np.mgrid[:SIZE, :SIZE]
     tone = 0.3 * np.sin(x / 60) * np.cos(y / 70)
@@ -105,7 +131,7 @@ def test_a_printing_screen_is_no_engraving() -> None:
 
 def test_the_rule_is_the_same_for_networks_of_other_sizes() -> None:
     photo = Photo(sharp_face(), None, False, "PNG", Metadata())
-    reasons, aligned = choose(photo, [template_face()], RestoreOptions(), 128)
+    _, reasons, aligned = choose(photo, [template_face()], RestoreOptions(), 128)
     assert str(reasons[0]).startswith("sharp already") and not aligned
 
 

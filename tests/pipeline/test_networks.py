@@ -139,6 +139,7 @@ def test_a_face_spoilt_in_bf16_is_told_in_the_report(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(runtime, "open_engine", open_engine)
     monkeypatch.setattr(module, "Detector", lambda engine, threshold, batch: lambda pixels: [face_at(50, 50, 80)])
+    monkeypatch.setattr(OpenedNetworks, "confirm", lambda self: None)  # that detector sees one in its crop, too
     ramp = np.linspace(0, 255, 100).astype(np.uint8)[:, None, None].repeat(100, 1).repeat(3, 2)
     options = RestoreOptions(min_face=0)
     opened = OpenedNetworks(options, store=Store())  # type: ignore[arg-type]
