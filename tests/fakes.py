@@ -83,6 +83,9 @@ class FakeNetworks:
         self.opened.append("detector")
         return self._find
 
+    def expect_faces(self) -> None:
+        pass
+
     def face_restorer(self) -> FaceRestorer:
         self.opened.append("face")
         return self._restorer

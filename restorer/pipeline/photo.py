@@ -126,6 +126,8 @@ def prepare(photo: Photo, networks: Networks, options: RestoreOptions, clock: Cl
     """
     if options.aligned:
         return _prepare_aligned(photo, networks, options, clock)
+    if options.strength:
+        networks.expect_faces()
     faces = find_faces(photo, networks, clock)
     reasons = select(faces, photo.size, options)
     aligned: list[AlignedFace] = []

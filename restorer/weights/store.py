@@ -243,6 +243,21 @@ class WeightStore:
             return self._from_path(Path(model))
         return self.get(self.row(model, "face").name)
 
+    def remembered_face_model(self, model: str = AUTO) -> Weights | None:
+        """Return what :meth:`face_model` would, where that takes no hashing, no connection and no fall-back; else None.
+
+        Raises:
+            WeightsError, UsageError: As :meth:`face_model`.
+        """
+        if model != AUTO and model not in self.table and _looks_like_path(model):
+            sha256 = self._memory.recall(Path(model))
+            return None if sha256 is None else Weights(Path(model).stem, Path(model), sha256)
+        for name in FACE_MODELS if model == AUTO else (model,):
+            state = self.state(name).state
+            if state != "absent":
+                return self.find(name) if state == "checked" else None
+        return None
+
     def check_face_model(self, model: str) -> None:
         """Refuse what :meth:`face_model` could make nothing of, without reading or downloading it.
 

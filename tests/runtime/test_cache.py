@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from restorer.checkpoints import save_checkpoint
-from restorer.runtime import Engine, open_engine, openvino_engine
+from restorer.runtime import Engine, open_engine, openvino_engine, opens_from_cache
 from restorer.runtime import cache as cache_module
 from tests.networks_at_hand import small_gfpgan, weights_of
 
@@ -69,6 +69,16 @@ def test_first_and_second_process_give_the_same_bytes_and_the_second_needs_no_to
     assert sorted(path.name for path in entry_of(cache).iterdir()) == ["entry.json", "network.bin", "network.xml"]
     # the other precision is compiled from the same entry
     assert run_program(weights, "auto").returncode == 0
+
+
+def test_what_is_in_the_cache_opens_without_torch(
+    cache: Path, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not opens_from_cache(weights, device="cpu")
+    opened(weights)
+    assert opens_from_cache(weights, device="cpu")
+    monkeypatch.setenv("RESTORER_BACKEND", "torch")
+    assert not opens_from_cache(weights, device="cpu")
 
 
 def test_nothing_is_reported_to_openvinos_makers(cache: Path, weights: Any, tmp_path: Path) -> None:
