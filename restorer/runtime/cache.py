@@ -71,8 +71,11 @@ class NetworkCache:
             return None
         try:
             entry = json.loads((self.folder / _ENTRY).read_text(encoding="utf-8"))
+            stamps = entry.get("stamps", {})
             for name, checksum in entry["crc32"].items():
-                if _checksum(self.folder / name) != checksum:
+                file = self.folder / name
+                # unchanged since it was written, a file is not read twice
+                if stamps.get(name) != _stamp(file) and _checksum(file) != checksum:
                     raise CorruptEntryError(f"{name} changed")
             return CachedNetwork(self.folder / _XML, NetworkContract.from_dict(entry["contract"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -108,7 +111,11 @@ class NetworkCache:
         Raises:
             OSError: It cannot be written.
         """
-        entry = {"contract": contract.to_dict(), "crc32": {name: _checksum(part / name) for name in (_XML, _BIN)}}
+        entry = {
+            "contract": contract.to_dict(),
+            "crc32": {name: _checksum(part / name) for name in (_XML, _BIN)},
+            "stamps": {name: _stamp(part / name) for name in (_XML, _BIN)},
+        }
         (part / _ENTRY).write_text(json.dumps(entry, indent=1), encoding="utf-8")
         self._drop_older()
         part.replace(self.folder)
@@ -138,6 +145,12 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "none"
+
+
+def _stamp(file: Path) -> list[int]:
+    """Return what changes with a file's contents: its size and times (its folder's renaming changes none of them)."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _checksum(file: Path) -> int:

@@ -48,7 +48,7 @@ def open_engine(
 
 
 def opens_from_cache(weights: Weights, *, device: str = "auto") -> bool:
-    """Tell whether :func:`open_engine` would open a network on the processor from the cache: soon, and without torch."""
+    """Tell whether :func:`open_engine` would open a network from the processor's cache: soon, and without torch."""
     if pick_device(device) != "cpu" or not openvino_at_hand() or os.environ.get(BACKEND_VARIABLE) == "torch":
         return False
     from restorer.runtime.cache import NetworkCache
