@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from restorer.contract import NetworkContract
 from restorer.weights.folders import user_cache
 
@@ -84,6 +82,9 @@ class NetworkCache:
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
         """Keep other processes from making the same entry; gives False where nothing can be written here."""
+        # not before: a network that lies there already needs no lock
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self.folder.with_suffix(".lock"))
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
