@@ -6,7 +6,8 @@ The reference is `gfpgan` 1.3.8 from PyPI (GFPGANer with RetinaFace-R50 and its 
 its own, which the first run makes under --work. Both sides get the same random weights of the official shapes: a
 network takes as long with them as with trained ones. How faces come about all the same is said in reference/*.py.
 Each row is the median of the ratios of --pairs pairs, upstream's time by ours, run in turn, so that a machine busy with
-other things slows both. The whole process is timed from outside, from its start to the file.
+other things slows both. The whole process is timed from outside, from its start to the file. Beside the time by the
+clock stands the processor's: the seconds of all threads together, which other work on the machine changes little.
 
 This project draws its masks from the faces' points here, as it does until BiSeNet's weights are fetched; the
 reference parses every face. `paste` leaves out the parsing network on both sides.
@@ -49,14 +50,16 @@ class Run:
     """One process's time and memory, with what it printed."""
 
     seconds: float
+    processor: float
     peak_mb: float
     said: dict[str, object]
 
-    @property
-    def best(self) -> float:
-        """The median of the times it took itself, where it did."""
-        own = self.said.get("seconds")
-        return statistics.median(own) if isinstance(own, list) else self.seconds
+    def median(self, kind: str) -> float:
+        """Return the median of the ``seconds`` or ``processor`` seconds it took itself, where it did."""
+        own = self.said.get(kind)
+        if isinstance(own, list):
+            return float(statistics.median(own))
+        return self.seconds if kind == "seconds" else self.processor
 
 
 def _as_released(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -128,6 +131,8 @@ class Race:
         from restorer.pipeline.networks import OpenedNetworks
 
         path = self.work / f"{name}.png"
+        if path.with_suffix(".json").exists():
+            return path
         width, height = size
         columns = min(faces, 4)
         rows = -(-faces // columns)
@@ -163,7 +168,8 @@ class Race:
         seconds = time.perf_counter() - start
         if status != 0:
             raise SystemExit(f"{script.name} {task} failed:\n{problem.decode()[-2000:]}")
-        return Run(seconds, usage.ru_maxrss / 1024, json.loads(out.decode().strip().splitlines()[-1]))
+        processor = usage.ru_utime + usage.ru_stime
+        return Run(seconds, processor, usage.ru_maxrss / 1024, json.loads(out.decode().strip().splitlines()[-1]))
 
     def row(self, label: str, task: str, goal: float, *arguments: object, ours: tuple[object, ...] = ()) -> None:
         """Run pairs and print their median ratio."""
@@ -176,9 +182,17 @@ class Race:
                 output = ("--output", files[script].with_suffix(suffix))
                 both.append(self.run(script, task, "--repeat", self.repeat, *output, *arguments, *more))
             pairs.append(both)
-        ratio = statistics.median(theirs.best / mine.best for theirs, mine in pairs)
-        seconds = [statistics.median(pair[side].best for pair in pairs) for side in (0, 1)]
+        ratios = {
+            kind: statistics.median(theirs.median(kind) / mine.median(kind) for theirs, mine in pairs)
+            for kind in ("seconds", "processor")
+        }
+        taken = [
+            f"{statistics.median(pair[side].median('seconds') for pair in pairs):.2f} s "
+            f"({statistics.median(pair[side].median('processor') for pair in pairs):.2f} s)"
+            for side in (0, 1)
+        ]
         memory = [max(pair[side].peak_mb for pair in pairs) for side in (0, 1)]
+        shown = f"**{ratios['seconds']:.1f}×** ({ratios['processor']:.1f}×)"
         note = ""
         if task == "network":
             theirs, mine = (np.load(files[script].with_suffix(suffix)) for script in (THEIRS, OURS))
@@ -186,12 +200,14 @@ class Race:
             note = f", largest difference {error:.1e} of the range"
         if task == "whole":
             said = pairs[-1][1].said
+            faces = pairs[-1][0].said["faces"]
+            if said["faces"] != faces:
+                raise SystemExit(f"the two sides restored different faces: {faces} and {said['faces']}")
             steps = said["steps"]
             assert isinstance(steps, dict)
             note = f", own steps {sum(steps.values()):.1f} s, torch imported: {said['torch']}"
         print(
-            f"| {label} | {seconds[0]:.2f} s | {seconds[1]:.2f} s | **{ratio:.1f}×** | {goal:g}× "
-            f"| {memory[0]:.0f} / {memory[1]:.0f} MB |{note}",
+            f"| {label} | {taken[0]} | {taken[1]} | {shown} | {goal:g}× | {memory[0]:.0f} / {memory[1]:.0f} MB |{note}",
             flush=True,
         )
 
@@ -203,13 +219,16 @@ def main() -> None:
     parser.add_argument("--detector", default="detector-lite", help="finds the faces; a name or a file")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=3, help="repetitions within a process, where it times itself")
+    parser.add_argument("--threads", type=int, help="threads of both sides; as many as processors if not given")
     parser.add_argument("--only", nargs="*", choices=("network", "portrait", "group", "paste", "background"))
     arguments = parser.parse_args()
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = arguments.threads or processors
     race = Race(arguments.work.resolve(), arguments.detector, threads, arguments.pairs, arguments.repeat)
     wanted = arguments.only or ("network", "portrait", "group", "paste", "background")
     print(f"{threads} threads, {arguments.pairs} pairs\n")
-    print("| work | reference | restorer | ratio | goal | peak memory |\n|---|---|---|---|---|---|")
+    columns = "work", "reference (processor)", "restorer (processor)", "ratio (processor)", "goal", "peak memory"
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     crop = ("--crop", race.crop)
     if "network" in wanted:
         race.row("GFP-GAN 512, one face, fp32", "network", 1.6, *crop, ours=("--precision", "fp32"))

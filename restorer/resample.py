@@ -158,19 +158,28 @@ def warp(source: NDArray[np.float32], target_to_source: Matrix, width: int, heig
     # The gradient reaches two pixels beyond each target pixel.
     padded = compose(target_to_source, np.array([[1.0, 0.0, -2.0], [0.0, 1.0, -2.0]]))
     x, y = np.arange(width + 4), np.arange(height + 4)[:, None]
-    positions = [32 * (padded[axis, 0] * x + padded[axis, 1] * y + padded[axis, 2]) for axis in (0, 1)]
-    steps = [np.rint(position).astype(np.int32) for position in positions]
-    whole = np.stack([step >> 5 for step in steps], axis=-1).astype(np.int16)
-    fraction = ((steps[1] & 31) * 32 + (steps[0] & 31)).astype(np.uint16)
+    positions = [
+        (padded[axis, 0] * x + padded[axis, 2]).astype(np.float32) + (padded[axis, 1] * y).astype(np.float32)
+        for axis in (0, 1)
+    ]
+    whole, fraction = cv2.convertMaps(positions[0], positions[1], cv2.CV_16SC2)
     warped: NDArray[Any] = np.asarray(
         cv2.remap(source, whole, fraction, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT)
     )
-    missing = [((position - step) / 32).astype(np.float32) for position, step in zip(positions, steps, strict=True)]
+    missing = [_beyond_steps(position) for position in positions]
     to_target = np.linalg.inv(padded[:, :2]).astype(np.float32)
     gradients = (cv2.sepFilter2D(warped, -1, _SLOPE, _POINT), cv2.sepFilter2D(warped, -1, _POINT, _SLOPE))
     for row, gradient in zip(to_target, gradients, strict=True):
         warped += (row[0] * missing[0] + row[1] * missing[1])[..., None] * gradient
     return warped[2:-2, 2:-2]
+
+
+def _beyond_steps(position: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what positions (H×W) lie beyond the nearest 1/32 pixel, in pixels; their array is used up."""
+    position *= 32  # exact, as the table's own rounding
+    position -= np.rint(position)
+    position /= 32
+    return position
 
 
 def cut_square(pixels: Pixels, square_to_source: Matrix, size: int) -> NDArray[np.float32] | None:

@@ -87,6 +87,9 @@ class FakeNetworks:
     def confirm(self) -> Find | None:
         return self._confirm
 
+    def expect_faces(self) -> None:
+        pass
+
     def face_restorer(self) -> FaceRestorer:
         self.opened.append("face")
         return self._restorer

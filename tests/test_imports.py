@@ -128,6 +128,13 @@ def test_the_way_to_the_networks_loads_no_torch() -> None:
     assert "torch" not in _loaded("import restorer.api")
 
 
+def test_http_is_loaded_for_a_download_only() -> None:
+    script = "import sys, restorer.api, restorer.runtime.cache; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "restorer.weights.store" in loaded
+    assert not {"http.client", "ssl", "filelock"} & set(loaded)
+
+
 def test_networks_and_training_load_in_a_plain_pytorch_image() -> None:
     """There are torch, numpy, opencv, pillow, click and tqdm, and none of the other libraries."""
     others = ("facexlib", "spandrel", "openvino", "safetensors", "platformdirs", "filelock", "torchvision", "skimage")

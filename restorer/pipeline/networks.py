@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Protocol
@@ -50,6 +52,10 @@ class Networks(Protocol):
 
     def confirm(self) -> Find | None:
         """Return the detector for a second look at faces cut out upright; None: faces are taken as they are found."""
+        ...
+
+    def expect_faces(self) -> None:
+        """Begin to open the face network beside other work, if that is cheap enough should no face be found."""
         ...
 
     def face_restorer(self) -> FaceRestorer:
@@ -134,6 +140,8 @@ class OpenedNetworks:
         self._notices: list[str] = []
         self._told: list[int] = []
         self._detector_notice: str | None = None
+        self._expected = False
+        self._early: Future[Engine] | None = None
 
     def find(self) -> Find:
         """Return the face detector, opened at the first call.
@@ -165,13 +173,31 @@ class OpenedNetworks:
                 self._model = self._store.face_model(self._options.model)
             return ModelReport(self._model.name, self._model.sha256, self._model.fallback)
 
+    def expect_faces(self) -> None:
+        """Begin to open the face network in a thread of its own where it is in the cache and its file is known.
+
+        Compiling it keeps one core busy for most of a second: time enough to find the faces. What goes wrong is said
+        by :meth:`face_restorer`.
+        """
+        with self._lock:
+            if self._expected or self._restorer is not None:
+                return
+            self._expected = True
+            with contextlib.suppress(RestorerError):
+                weights = self._store.remembered_face_model(self._options.model)
+                if weights is not None and runtime.opens_from_cache(weights, device=self._options.device):
+                    opener = ThreadPoolExecutor(1, "restorer-open")
+                    self._early = opener.submit(self._open_engine, weights, self._options.precision)
+                    opener.shutdown(wait=False)
+
     def face_restorer(self) -> FaceRestorer:
         """Return the face network, opened at the first call; see :meth:`find` for errors."""
         with self._lock:
             if self._restorer is None:
                 self.face_model()
                 assert self._model is not None
-                engine = self._open(self._model, "face")
+                early, self._early = self._early, None
+                engine = self._open(self._model, "face", early=early)
                 if engine.contract.upscale != 1:
                     raise WeightsError(f"{self._model.path} enlarges, so it is no face model: give another --model.")
                 exact = partial(self._open, self._model, "face", precision="fp32")
@@ -230,9 +256,16 @@ class OpenedNetworks:
             lasting = [self._detector_notice] if self._detector_notice else []
             return tuple(dict.fromkeys([*lasting, *said, *fresh]))
 
-    def _open(self, weights: Weights, kind: str, precision: str | None = None) -> Engine:
-        precision = precision or self._options.precision
-        engine = runtime.open_engine(weights, device=self._options.device, precision=precision)
+    def _open_engine(self, weights: Weights, precision: str) -> Engine:
+        return runtime.open_engine(weights, device=self._options.device, precision=precision)
+
+    def _open(
+        self, weights: Weights, kind: str, precision: str | None = None, early: Future[Engine] | None = None
+    ) -> Engine:
+        """Open a network, or take the one that is being opened already, and tell of it."""
+        engine = (
+            early.result() if early is not None else self._open_engine(weights, precision or self._options.precision)
+        )
         if engine.contract.kind != kind:
             raise WeightsError(
                 f"{weights.path} holds a network of kind {engine.contract.kind} ({engine.contract.architecture}), "

@@ -72,10 +72,10 @@ class _Placed:
     """A restored face ready to be sampled in the canvas."""
 
     pixels: NDArray[np.float32]
+    """The face's pixels, or where ``adds`` what they differ by from the same crop of the canvas."""
     canvas_to_pixels: Matrix
-    held: NDArray[np.float32] | None
-    """What a crop can hold of the canvas here, in the crop's pixels; None where the crop is as fine as the canvas."""
-    canvas_to_crop: Matrix
+    adds: bool
+    """Whether the canvas is finer than the crop, so that the face is what the crop adds to it."""
     mask: NDArray[np.float32]
     """The mask in the canvas, rows and columns of the box."""
     box: Box
@@ -85,11 +85,10 @@ class _Placed:
     def colours(self, canvas: NDArray[np.float32], window: Box) -> NDArray[np.float32]:
         """Return the face's pixels for a window of the canvas; ``canvas`` are the canvas' own there, 0..255."""
         x0, y0, x1, y1 = window
-        size = x1 - x0, y1 - y0
-        colours = warp(self.pixels, _from(self.canvas_to_pixels, x0, y0), *size)
-        if self.held is not None:
-            colours += canvas - warp(self.held, _from(self.canvas_to_crop, x0, y0), *size)
-        return np.clip(colours, 0, 255)
+        colours = warp(self.pixels, _from(self.canvas_to_pixels, x0, y0), x1 - x0, y1 - y0)
+        if self.adds:
+            colours += canvas
+        return np.clip(colours, 0, 255, out=colours)
 
 
 def paste(
@@ -100,8 +99,9 @@ def paste(
     scale: float | tuple[float, float],
     strength: float = 1.0,
     texturing: Texturing | None = None,
+    in_place: bool = False,
 ) -> NDArray[Any]:
-    """Blend restored faces into a copy of the enlarged photograph.
+    """Blend restored faces into the enlarged photograph.
 
     Args:
         canvas: H×W×3 RGB, uint8 or uint16: the photograph enlarged by ``scale``.
@@ -111,14 +111,15 @@ def paste(
         strength: 1 puts the restored faces in, 0 leaves the canvas as it is; between, the result lies that far on the
             way from the canvas to the full result.
         texturing: Measures what is laid over each face; None: nothing is.
+        in_place: Use the canvas up for the result, rather than copy it.
 
     Returns:
-        A new array of the canvas' dtype. Pixels where no mask reaches are the canvas' to the bit.
+        An array of the canvas' dtype, new unless ``in_place``. Pixels where no mask reaches are the canvas' to the bit.
 
     Raises:
         RestorerError: A restored face holds numbers that are not finite.
     """
-    result: NDArray[Any] = canvas.copy()
+    result: NDArray[Any] = canvas if in_place else canvas.copy()
     if strength == 0 or len(restored) == 0:
         return result
     scale_x, scale_y = scale if isinstance(scale, tuple) else (scale, scale)
@@ -135,7 +136,7 @@ def paste(
             for top in range(0, canvas.shape[0], _BAND)
             for group in _side_by_side([face for face in placed if face.box[1] < top + _BAND and face.box[3] > top])
         ]
-        # no two parts share a pixel
+        # No two parts share a pixel; and the canvas has been read by now, so that it may be the result.
         list(pool.map(lambda part: _blend(result, part[0], part[1], part[2], strength), parts))
     return result
 
@@ -162,9 +163,11 @@ def _place(face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canv
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     pixels, canvas_to_pixels = shrink_for_warp(face.pixels, canvas_to_crop)
     box = (x0 + left, y0 + top, x0 + right, y0 + bottom)
-    finer = magnification(crop_to_canvas) > 1
-    held = cut_square(canvas, crop_to_canvas, face.pixels.shape[0]) if finer else None
-    return _Placed(pixels, canvas_to_pixels, held, canvas_to_crop, limited[top:bottom, left:right].copy(), box)
+    # what a crop can hold of a canvas finer than itself; warps are linear, so that one takes both there
+    held = cut_square(canvas, crop_to_canvas, face.pixels.shape[0]) if magnification(crop_to_canvas) > 1 else None
+    if held is not None:
+        pixels = pixels - held
+    return _Placed(pixels, canvas_to_pixels, held is not None, limited[top:bottom, left:right].copy(), box)
 
 
 def _textured(face: _Placed, canvas: NDArray[Any], texturing: Texturing) -> _Placed:
@@ -188,6 +191,8 @@ def _limit_steps(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     The greatest such mask below the given one is min over q of mask(q) + step·(|dx| + |dy|), which separates into a
     running minimum along each axis and direction.
     """
+    if max(_steepest(mask, axis) for axis in (0, 1)) <= MASK_STEP:
+        return mask  # as that of most faces of more than a few hundred pixels
     limited = mask
     for axis in (0, 1):
         length = mask.shape[axis]
@@ -197,6 +202,11 @@ def _limit_steps(mask: NDArray[np.float32]) -> NDArray[np.float32]:
         limited = np.minimum(np.minimum(forward, backward), limited)
     # Adding and taking off the slope leaves rounding errors where the mask was 0.
     return np.where(mask > 0, np.maximum(limited, 0), 0).astype(np.float32)
+
+
+def _steepest(mask: NDArray[np.float32], axis: int) -> float:
+    """Return the greatest difference of neighbours along an axis."""
+    return float(np.abs(np.diff(mask, axis=axis)).max(initial=0))
 
 
 def _side_by_side(faces: list[_Placed]) -> list[list[_Placed]]:

@@ -126,6 +126,8 @@ def prepare(photo: Photo, networks: Networks, options: RestoreOptions, clock: Cl
     """
     if options.aligned:
         return _prepare_aligned(photo, networks, options, clock)
+    if options.strength:
+        networks.expect_faces()
     faces = find_faces(photo, networks, clock)
     reasons = select(faces, photo.size, options)
     aligned: list[AlignedFace] = []
@@ -260,6 +262,8 @@ def finish(painted: Painted, options: RestoreOptions) -> Restoration:
                 scale=scale,
                 strength=options.strength,
                 texturing=Graining((scale[0] * scale[1]) ** 0.5) if options.grain == "auto" else None,
+                # a canvas made here is nobody else's, unless it is the photograph itself, enlarged by 1
+                in_place=painted.canvas is None and canvas is not photo.pixels,
             )
     result = replace(photo, pixels=pixels, alpha=alpha, metadata=_metadata(painted, options))
     return Restoration(result, photo, _report(painted, result, masks, options), tuple(restored))

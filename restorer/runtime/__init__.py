@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from restorer.runtime.device import pick_device, pick_precision
 from restorer.runtime.engine import Backend, Engine
-from restorer.runtime.open import open_engine
+from restorer.runtime.open import open_engine, opens_from_cache
 
-__all__ = ["Backend", "Engine", "open_engine", "pick_device", "pick_precision"]
+__all__ = ["Backend", "Engine", "open_engine", "opens_from_cache", "pick_device", "pick_precision"]

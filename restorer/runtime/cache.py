@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from restorer.contract import NetworkContract
 from restorer.weights.folders import user_cache
 
@@ -71,8 +69,11 @@ class NetworkCache:
             return None
         try:
             entry = json.loads((self.folder / _ENTRY).read_text(encoding="utf-8"))
+            stamps = entry.get("stamps", {})
             for name, checksum in entry["crc32"].items():
-                if _checksum(self.folder / name) != checksum:
+                file = self.folder / name
+                # unchanged since it was written, a file is not read twice
+                if stamps.get(name) != _stamp(file) and _checksum(file) != checksum:
                     raise CorruptEntryError(f"{name} changed")
             return CachedNetwork(self.folder / _XML, NetworkContract.from_dict(entry["contract"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -81,6 +82,9 @@ class NetworkCache:
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
         """Keep other processes from making the same entry; gives False where nothing can be written here."""
+        # not before: a network that lies there already needs no lock
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self.folder.with_suffix(".lock"))
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +112,11 @@ class NetworkCache:
         Raises:
             OSError: It cannot be written.
         """
-        entry = {"contract": contract.to_dict(), "crc32": {name: _checksum(part / name) for name in (_XML, _BIN)}}
+        entry = {
+            "contract": contract.to_dict(),
+            "crc32": {name: _checksum(part / name) for name in (_XML, _BIN)},
+            "stamps": {name: _stamp(part / name) for name in (_XML, _BIN)},
+        }
         (part / _ENTRY).write_text(json.dumps(entry, indent=1), encoding="utf-8")
         self._drop_older()
         part.replace(self.folder)
@@ -138,6 +146,12 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "none"
+
+
+def _stamp(file: Path) -> list[int]:
+    """Return what changes with a file's contents: its size and times (its folder's renaming changes none of them)."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _checksum(file: Path) -> int:

@@ -47,6 +47,15 @@ def open_engine(
     return open_torch_engine(load_checkpoint(weights.path), device=device, precision=precision)
 
 
+def opens_from_cache(weights: Weights, *, device: str = "auto") -> bool:
+    """Tell whether :func:`open_engine` would open a network from the processor's cache: soon, and without torch."""
+    if pick_device(device) != "cpu" or not openvino_at_hand() or os.environ.get(BACKEND_VARIABLE) == "torch":
+        return False
+    from restorer.runtime.cache import NetworkCache
+
+    return NetworkCache.of(weights.sha256).folder.exists()
+
+
 def _pick_backend(named: str | None, device: str) -> Backend:
     intel = device.startswith("intel")
     if named is None:

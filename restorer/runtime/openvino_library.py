@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _EXAMPLE_SIDE = 128
 """Side of the image that networks without a fixed size are traced with; a multiple of every network's multiple."""
+_ALONE = threading.RLock()
+"""Held while OpenVINO is imported or made to believe something: networks are opened by several threads."""
 
 
 def openvino_at_hand() -> bool:
@@ -91,16 +94,26 @@ def convert(checkpoint: Checkpoint) -> ov.Model:
         converter.setLevel(level)
 
 
-@functools.cache
 def core() -> ov.Core:
     """Return this process's one OpenVINO runtime."""
+    with _ALONE:
+        return _core()
+
+
+@functools.cache
+def _core() -> ov.Core:
     runtime: ov.Core = import_openvino().Core()
     return runtime
 
 
-@functools.cache
 def import_openvino() -> ModuleType:
     """Import OpenVINO without its telemetry, which would report every conversion to its makers."""
+    with _ALONE:
+        return _import_openvino()
+
+
+@functools.cache
+def _import_openvino() -> ModuleType:
     with _telemetry_absent(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("openvino")
@@ -114,6 +127,7 @@ def _telemetry_absent() -> Iterator[None]:
     some when it converts, and all may have asked before, where somebody else imported it first.
     """
     package = "openvino_telemetry"
+    _ALONE.acquire()
     loaded = sys.modules.pop(package, None)
     sys.modules[package] = None  # type: ignore[assignment]  # Python's way to say: not to be imported
     try:
@@ -125,3 +139,4 @@ def _telemetry_absent() -> Iterator[None]:
         del sys.modules[package]
         if loaded is not None:
             sys.modules[package] = loaded
+        _ALONE.release()

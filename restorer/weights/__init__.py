@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from restorer.weights.download import Progress
 from restorer.weights.folders import bundled_folder, default_download_folder, user_cache
+from restorer.weights.partial import Progress
 from restorer.weights.store import FileState, Weights, WeightStore
 from restorer.weights.table import Kind, WeightFile, read_table
 

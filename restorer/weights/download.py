@@ -18,11 +18,8 @@ from restorer.errors import DownloadError, UsageError, WeightsError
 from restorer.weights.folders import MIRROR_VARIABLE
 from restorer.weights.hashes import write_note
 from restorer.weights.http import explain, is_web_address, open_url
-from restorer.weights.partial import PartialFile
+from restorer.weights.partial import PartialFile, Progress
 from restorer.weights.table import WeightFile
-
-Progress = Callable[[str, int, "int | None"], None]
-"""Called with the file's name, the bytes on disk so far and the bytes in all (None where unknown)."""
 
 CHUNK = 1 << 18
 """Bytes read from the network at a time: small enough for a smooth bar, large enough for a fast line."""

@@ -6,10 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from restorer.weights.hashes import CHUNK
+
+Progress = Callable[[str, int, "int | None"], None]
+"""Called with the file's name, the bytes on disk so far and the bytes in all (None where unknown)."""
 
 
 class PartialFile:

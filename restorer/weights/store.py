@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from restorer.errors import DownloadError, UsageError, WeightsError
-from restorer.weights.download import Downloader, Progress
 from restorer.weights.folders import bundled_folder, default_download_folder, environment_folder, user_cache
 from restorer.weights.hashes import HashMemory, note_path, read_note, write_note
-from restorer.weights.partial import PartialFile
+from restorer.weights.partial import PartialFile, Progress
 from restorer.weights.table import Kind, WeightFile, read_table
+
+if TYPE_CHECKING:
+    from restorer.weights.download import Downloader
 
 AUTO = "auto"
 FACE_MODELS = ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2")
@@ -83,7 +85,7 @@ class WeightStore:
         self._offline = offline
         self._notify = notify or (lambda _: None)
         self._table = table
-        self._downloader = downloader or Downloader(notify=self._notify, progress=progress)
+        self._downloader, self._progress = downloader, progress
         self._memory = HashMemory(user_cache() / "weights-checked.json")
         self._notified: set[str] = set()
 
@@ -158,6 +160,11 @@ class WeightStore:
                 f"{name} is not on disk and --offline forbids downloading it: run `restorer weights get {name}` with a "
                 f"connection, or put {row.file} into {self.download_folder}."
             )
+        if self._downloader is None:
+            # not before: most runs need nothing of HTTP
+            from restorer.weights.download import Downloader
+
+            self._downloader = Downloader(notify=self._notify, progress=self._progress)
         sha256 = self._downloader.download(row, self.download_folder)
         path = self.download_folder / row.file
         if sha256 is not None:
@@ -242,6 +249,21 @@ class WeightStore:
         if model not in self.table and _looks_like_path(model):
             return self._from_path(Path(model))
         return self.get(self.row(model, "face").name)
+
+    def remembered_face_model(self, model: str = AUTO) -> Weights | None:
+        """Return what :meth:`face_model` would, where that takes no hashing, no connection and no fall-back; else None.
+
+        Raises:
+            WeightsError, UsageError: As :meth:`face_model`.
+        """
+        if model != AUTO and model not in self.table and _looks_like_path(model):
+            sha256 = self._memory.recall(Path(model))
+            return None if sha256 is None else Weights(Path(model).stem, Path(model), sha256)
+        for name in FACE_MODELS if model == AUTO else (model,):
+            state = self.state(name).state
+            if state != "absent":
+                return self.find(name) if state == "checked" else None
+        return None
 
     def check_face_model(self, model: str) -> None:
         """Refuse what :meth:`face_model` could make nothing of, without reading or downloading it.

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +68,33 @@ def test_a_photograph_on_a_fresh_machine(portrait: np.ndarray) -> None:
     assert away.any() and not difference[away].any(), "nothing else is"
     with Image.open("out/comparisons/portrait.png.jpg") as image:
         assert image.size[0] > 2 * 680
+
+
+PROGRAM = """
+import sys
+from restorer.cli.restore import restore_command
+try:
+    restore_command(sys.argv[1:])
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_with_cached_networks_torch_stays_away_and_threads_change_nothing(portrait: np.ndarray) -> None:
+    if not openvino_at_hand():
+        pytest.skip("torch runs the networks here")
+    assert run("portrait.png", "-o", "first.png", "--compare").exit_code == 0  # converts the networks where need be
+    for threads in ("1", "2"):
+        arguments = ["portrait.png", "-o", f"{threads}.png", "--compare", "--offline", "--device", "cpu"]
+        again = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *arguments],
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+        )
+        assert again.returncode == 0 and again.stderr.splitlines()[-1] == "False", again.stderr
+        for suffix in ("png", "compare.jpg"):
+            assert Path(f"{threads}.{suffix}").read_bytes() == Path(f"first.{suffix}").read_bytes()
 
 
 def test_strength_zero_is_the_plain_enlargement_to_the_bit(portrait: np.ndarray) -> None:

@@ -383,3 +383,24 @@ def test_same_bytes_every_time() -> None:
 @pytest.mark.parametrize("name", WRITTEN)
 def test_one_pixel(name: str) -> None:
     assert _again(_photo(np.full((1, 1, 3), 90, np.uint8)), name).size == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["noisy", "grey in colour", "dots", "one colour", "narrow"])
+def test_a_png_written_quickly_is_hardly_longer(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.asarray(samples.gradient(300, 400), np.int16) // 2 + rng.integers(0, 20, (300, 400, 3), np.int16)
+    if kind == "grey in colour":
+        pixels[:] = pixels[..., :1]
+    elif kind == "dots":  # nothing but repetitions
+        pixels = np.tile(rng.integers(0, 256, (6, 8, 3), np.int16), (50, 50, 1))
+    elif kind == "one colour":
+        pixels[:] = 90
+    elif kind == "narrow":
+        pixels = pixels[:, :1]
+    photo = _photo(pixels.astype(np.uint8))
+    stream, usual = io.BytesIO(), io.BytesIO()
+    write_photo(photo, stream)
+    Image.fromarray(photo.pixels).save(usual, "PNG", compress_level=4)
+    assert len(stream.getvalue()) < 1.05 * len(usual.getvalue()) + 200
+    stream.seek(0)
+    assert np.array_equal(np.asarray(Image.open(stream).convert("RGB")), photo.pixels)

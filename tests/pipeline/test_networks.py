@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from restorer.photo import Metadata, Photo
 from restorer.pipeline import networks as module
 from restorer.pipeline.networks import OpenedNetworks
 from restorer.report import ModelReport, Status
+from restorer.runtime import Engine
 from restorer.weights import Weights
 from tests.fakes import CONTRACT, FakeEngine, brighter, face_at
 
@@ -37,6 +39,9 @@ class Store:
 
     def face_model(self, model: str) -> Weights:
         return weights("face")
+
+    def remembered_face_model(self, model: str) -> Weights | None:
+        return None
 
     def detector(self, name: str) -> Weights:
         return weights("detector", fallback=True, notice=NOTICE)
@@ -95,6 +100,67 @@ def test_each_is_opened_once_and_only_when_needed(engines: dict[str, Any]) -> No
         assert opened.parser() is None and opened.background() is None
     assert engines["opened"] == ["detector", "face"] and opened.device() == ("cpu", "fp32")
     assert [line.split(" (")[0] for line in said] == ["detector: detector", "face: face"]
+
+
+class Remembering(Store):
+    """Knows the face model without looking."""
+
+    def remembered_face_model(self, model: str) -> Weights | None:
+        return weights("face")
+
+
+def expecting(monkeypatch: pytest.MonkeyPatch, *, cached: bool = True) -> OpenedNetworks:
+    monkeypatch.setattr(runtime, "opens_from_cache", lambda found, device: cached)
+    return OpenedNetworks(RestoreOptions(), store=Remembering())  # type: ignore[arg-type]
+
+
+def test_the_face_network_is_opened_while_faces_are_sought(
+    engines: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought = threading.Event()
+    at_once = runtime.open_engine
+
+    def open_engine(found: Weights, **keywords: Any) -> Engine:
+        assert found.name != "face" or sought.wait(30), "the detector has to wait for the face network"
+        return at_once(found, **keywords)
+
+    monkeypatch.setattr(runtime, "open_engine", open_engine)
+    opened = expecting(monkeypatch)
+    for _ in range(2):
+        opened.expect_faces()
+    assert len(opened.find()(np.zeros((9, 9, 3), np.uint8))) == 1
+    sought.set()
+    assert opened.face_restorer().engine is engines["face"] and opened.device() == ("cpu", "fp32")
+    opened.expect_faces()
+    assert sorted(engines["opened"]) == ["detector", "face"], "each is opened once"
+
+
+def test_what_goes_wrong_beside_is_said_when_the_network_is_needed(
+    engines: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines["face"].contract = NetworkContract("fake", "parser")
+    opened = expecting(monkeypatch)
+    opened.expect_faces()
+    opened.find()
+    with pytest.raises(WeightsError, match="kind face is needed"):
+        opened.face_restorer()
+
+    def damaged(found: Weights, **keywords: Any) -> Engine:
+        raise WeightsError(f"{found.name} is damaged")
+
+    monkeypatch.setattr(runtime, "open_engine", damaged)
+    opened = expecting(monkeypatch)
+    opened.expect_faces()
+    with pytest.raises(WeightsError, match="face is damaged"):
+        opened.face_restorer()
+
+
+def test_a_network_that_is_not_at_hand_waits_for_a_face(
+    engines: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expecting(monkeypatch, cached=False).expect_faces()
+    networks().expect_faces()
+    assert engines["opened"] == []
 
 
 def test_stand_in_detector_is_named_in_every_report(engines: dict[str, Any]) -> None:

@@ -54,6 +54,35 @@ def test_no_faces_give_a_copy():
     assert not np.shares_memory(result, canvas)
 
 
+def crowd(photo):
+    """Faces over one another and side by side, in crops finer and coarser than the canvas."""
+    places = [((90, 90), 0.6, 20), ((140, 110), 1.5, -35), ((330, 300), 2.5, 100), ((280, 420), 1.0, 0)]
+    return [restored(photo, face_at(*place, SIZE), inverted) for place in places]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_in_place_gives_the_same_and_uses_the_canvas_up(dtype):
+    photo = noise((500, 480, 3), dtype=dtype)
+    canvas = enlarge(photo, 1.5)
+    faces = crowd(photo)
+    expected = paste(canvas, faces, [FRAMED] * 4, scale=1.5)
+    assert (expected != canvas).any()
+    result = paste(canvas, faces, [FRAMED] * 4, scale=1.5, in_place=True)
+    assert result is canvas
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_the_number_of_threads_changes_nothing(monkeypatch):
+    photo = noise((500, 480, 3))
+    canvas, faces = enlarge(photo, 1.5), crowd(photo)
+    results = []
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        results.append(paste(canvas, faces, [FRAMED] * 4, scale=1.5))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("scale", "upscale"), [(0.5, 1.0), (1.0, 2.0), (3.0, 1.0)])
 def test_pixels_outside_the_masks_are_the_canvas_to_the_bit(dtype, scale, upscale):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from restorer.checkpoints import save_checkpoint
-from restorer.runtime import Engine, open_engine, openvino_engine
+from restorer.runtime import Engine, open_engine, opens_from_cache, openvino_engine
 from restorer.runtime import cache as cache_module
 from tests.networks_at_hand import small_gfpgan, weights_of
 
@@ -71,6 +71,14 @@ def test_first_and_second_process_give_the_same_bytes_and_the_second_needs_no_to
     assert run_program(weights, "auto").returncode == 0
 
 
+def test_what_is_in_the_cache_opens_without_torch(cache: Path, weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not opens_from_cache(weights, device="cpu")
+    opened(weights)
+    assert opens_from_cache(weights, device="cpu")
+    monkeypatch.setenv("RESTORER_BACKEND", "torch")
+    assert not opens_from_cache(weights, device="cpu")
+
+
 def test_nothing_is_reported_to_openvinos_makers(cache: Path, weights: Any, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -125,6 +133,22 @@ def test_a_good_entry_is_not_converted_again(cache: Path, weights: Any, monkeypa
     opened(weights)
     monkeypatch.setattr(openvino_engine, "convert", None)
     assert opened(weights).warnings == []
+
+
+def test_only_what_was_touched_is_checked_again(cache: Path, weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(weights)
+    checked: list[str] = []
+    checksum = cache_module._checksum
+
+    def counting(file: Path) -> int:
+        checked.append(file.name)
+        return checksum(file)
+
+    monkeypatch.setattr(cache_module, "_checksum", counting)
+    monkeypatch.setattr(openvino_engine, "convert", None)
+    assert opened(weights).warnings == [] and checked == []
+    os.utime(entry_of(cache) / "network.bin", (1, 1))
+    assert opened(weights).warnings == [] and checked == ["network.bin"]
 
 
 def test_another_version_makes_a_new_entry_in_place_of_the_old(

@@ -78,6 +78,19 @@ def test_a_batch_is_its_samples_to_the_bit(tmp_path: Path, rng: np.random.Genera
     assert np.array_equal(together, engine(batch)[0])  # and again
 
 
+def test_the_number_of_threads_changes_no_face_found(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, module = batch_of(rng, 1, WIDE), retinaface()
+    results = []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        results.append(opened(tmp_path, module, "openvino")(batch))
+    for other in results[1:]:
+        for ours, first in zip(other, results[0], strict=True):
+            assert np.array_equal(ours, first)
+
+
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 def test_results_are_the_callers_own(tmp_path: Path, rng: np.random.Generator, backend: str) -> None:
     engine = opened(tmp_path, small_gfpgan(), backend)

@@ -186,6 +186,20 @@ class TestAuto:
         with pytest.raises(WeightsError, match=r"lite should be at .* Before that: gfpgan-1\.4 is not on disk"):
             make_store(*rows, offline=True).face_model()
 
+    def test_remembered_is_what_needs_no_hashing_no_connection_and_no_stand_in(
+        self, rows: list, make_store: MakeStore, server: Server, said: list[str], tmp_path: Path
+    ) -> None:
+        store = make_store(*rows)
+        named = put(tmp_path, "mine.safetensors")
+        assert store.remembered_face_model() is None
+        assert store.remembered_face_model(str(named)) is None
+        assert (server.requests, said) == ([], [])
+        got, mine = store.face_model(), store.face_model(str(named))
+        again = make_store_again(store)
+        assert (again.remembered_face_model(), again.remembered_face_model(str(named))) == (got, mine)
+        got.path.write_bytes(BODY + b"changed")
+        assert again.remembered_face_model() is None, "what has changed since is looked at first"
+
     def test_the_detector_goes_the_same_way(
         self, make_row: MakeRow, make_store: MakeStore, tmp_path: Path, server: Server
     ) -> None:
