@@ -43,10 +43,12 @@ from restorer.weights import WeightStore
 Pixels = NDArray[np.uint8]
 Find = Callable[[NDArray[Any]], list[Face]]
 
-STRENGTHS = {
+DEGRADATIONS: dict[str, DegradationSettings | None] = {
+    "released": PRESETS["released"],
     "mild": DegradationSettings(sigma=(0.1, 3), downscale=(0.8, 2.5), noise=(0, 7), quality=(85, 100)),
     "medium": DegradationSettings(sigma=(3, 6), downscale=(2.5, 5), noise=(7, 13), quality=(70, 90)),
     "heavy": DegradationSettings(sigma=(6, 10), downscale=(5, 8), noise=(13, 20), quality=(60, 75)),
+    "none": None,
 }
 CENTRE = slice(96, 416)
 CAP = 60.0
@@ -160,6 +162,7 @@ def main() -> None:
     parser.add_argument("--detector", help="a name or file: measures points, too")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--count", type=int, default=None, help="only the first N faces")
+    parser.add_argument("--only", nargs="*", choices=DEGRADATIONS, default=list(DEGRADATIONS), help="degradations")
     parser.add_argument("--sheet", type=Path, help="folder for degraded | restored ... | truth, released degradation")
     arguments = parser.parse_args()
     faces = load_faces(arguments.faces)[: arguments.count]
@@ -179,9 +182,9 @@ def main() -> None:
     head = "".join(f"{name:>9}" for name in FIGURES)
     print(f"{'degradation':12}{'':12}{head}" + (f"{'points':>9}{'seen':>6}" if find else ""))
     judges = Judges(find)
-    for name, settings in {"released": PRESETS["released"], **STRENGTHS, "none": None}.items():
+    for name in arguments.only:
         sheet = arguments.sheet if name == "released" else None
-        report(name, measure(faces, networks, settings, judges, sheet), bool(find))
+        report(name, measure(faces, networks, DEGRADATIONS[name], judges, sheet), bool(find))
 
 
 if __name__ == "__main__":
