@@ -346,7 +346,7 @@ def test_one_channel_upsampler(tmp_path: Path) -> None:
 
 def test_saving_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="Cannot write"):
         save_checkpoint(tmp_path / "file" / "face.safetensors", compact())
 
 

@@ -7,7 +7,6 @@ any program. The network is then built in the sizes found and must take every te
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 
 from restorer.checkpoints.architectures import ARCHITECTURES, Checkpoint, FirstOutput
 from restorer.checkpoints.reading import CONFIG_KEY, SUPPORTED, check_finite, first_line, quiet, read
-from restorer.checkpoints.safetensors_file import safetensors_bytes
+from restorer.checkpoints.safetensors_file import save_safetensors
 from restorer.contract import NetworkContract
-from restorer.errors import OutputError, WeightsError
+from restorer.errors import WeightsError
 from restorer.networks.gfpgan import GFPGAN
 from restorer.networks.unet import PlainUNet
 
@@ -78,19 +77,7 @@ def save_checkpoint(
     config: dict[str, Any] = {"contract": contract.to_dict()} if contract else {}
     if isinstance(module, (GFPGAN, PlainUNet)):
         config["sizes"] = module.sizes.to_dict()
-    content = safetensors_bytes(tensors, {"format": "pt", CONFIG_KEY: json.dumps(config)})
-    part: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            part = file.name
-            file.write(content)
-        Path(part).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        if part is not None:
-            Path(part).unlink(missing_ok=True)
+    save_safetensors(path, tensors, {"format": "pt", CONFIG_KEY: json.dumps(config)})
 
 
 def _storable(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

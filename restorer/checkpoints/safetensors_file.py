@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restorer.errors import OutputError
+from restorer.photo.write import write_bytes
+
 _TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -80,6 +83,19 @@ def _tensor(numbers: memoryview, name: str, stated: Any) -> Tensor:  # noqa: ANN
         return torch.empty(shape, dtype=kind)
     # a copy: places need not be multiples of the type's size
     return torch.frombuffer(bytearray(numbers[start:end]), dtype=kind).reshape(shape)
+
+
+def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a file, whole or not at all, and the folders it lies in; see :func:`safetensors_bytes`.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+    write_bytes(safetensors_bytes(tensors, metadata), path)
 
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:

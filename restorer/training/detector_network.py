@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from restorer.checkpoints import load_checkpoint
-from restorer.checkpoints.safetensors_file import read_metadata, safetensors_bytes
-from restorer.errors import OutputError, WeightsError
+from restorer.checkpoints.safetensors_file import read_metadata, save_safetensors
+from restorer.errors import WeightsError
 from restorer.networks.retinaface import RetinaFaceMobileNet
 from restorer.training.detector_losses import Outputs
 
@@ -157,13 +156,4 @@ def save_detector(
     shift_scores(network, score_bias)
     raise_variances(network, variance_floor)
     metadata = {"format": "pt", "architecture": ARCHITECTURE, "training": json.dumps(facts)}
-    content = safetensors_bytes(network.state_dict(), metadata)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
+    save_safetensors(path, network.state_dict(), metadata)
