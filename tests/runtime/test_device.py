@@ -87,6 +87,15 @@ def test_several_devices(name: str, expected: tuple[str, ...]) -> None:
     assert split_devices(name) == expected
 
 
+def test_help_names_every_kind_of_device() -> None:
+    from click.testing import CliRunner
+
+    from restorer.cli.restore import restore_command
+
+    words = " ".join(CliRunner().invoke(restore_command, ["--help"]).stdout.split())
+    assert "auto, cpu, cuda, cuda:N, several GPUs as cuda:0,1, mps, or intel, intel:N" in words
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
