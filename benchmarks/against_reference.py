@@ -9,6 +9,9 @@ Each row is the median of the ratios of --pairs pairs, upstream's time by ours, 
 other things slows both. The whole process is timed from outside, from its start to the file. Beside the time by the
 clock stands the processor's: the seconds of all threads together, which other work on the machine changes little.
 
+Give a RetinaFace for --detector, such as the published MobileNet-0.25: it decides which views the random detector looks
+at, and the bundled one, which is less sure, looks at many more.
+
 This project draws its masks from the faces' points here, as it does until BiSeNet's weights are fetched; the
 reference parses every face. `paste` leaves out the parsing network on both sides.
 """

@@ -132,7 +132,7 @@ def draw(parts: dict[str, tuple[tuple[int, ...], list[Run]]], path: Path) -> Non
         panels[0][column].plot(sizes, linear, ":", color="#888888", label="linear")
         panels[0][column].legend(fontsize=8)
         panels[0][column].set_title(f"over {name}", fontsize=10)
-        panels[1][column].set_ylim(0)
+        panels[1][column].set_ylim(0, 1.1 * max(memory))
         panels[1][column].set_xlabel(name)
     figure.savefig(path)
 

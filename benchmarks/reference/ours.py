@@ -136,8 +136,9 @@ def background(arguments: argparse.Namespace) -> dict[str, object]:
     from restorer.runtime import open_engine
     from restorer.weights import WeightStore
 
-    row = WeightStore(offline=True).background(str(arguments.weights / "RealESRGAN_x2plus.pth"))
-    engine = open_engine(row, device="cpu", precision=arguments.precision)
+    # backgrounds go by name; the engine takes any file
+    file = WeightStore(offline=True).detector(str(arguments.weights / "RealESRGAN_x2plus.pth"))
+    engine = open_engine(file, device="cpu", precision=arguments.precision)
     enlarge = Background(engine)
     pixels = read_photo(arguments.photo).pixels
     width, height = pixels.shape[1] * 2, pixels.shape[0] * 2
