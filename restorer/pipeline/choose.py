@@ -19,7 +19,7 @@ from restorer.pipeline.sharpness import MOST_ENLARGED, SIZE, measure
 from restorer.resample import magnification
 from restorer.tone import tone_of
 
-GUESSED = "its five points are not to be trusted: it may lie, look aside or be hidden (--select restores it)"
+GUESSED = "its five points are not to be trusted: it lies, is hidden or is no face (--select restores it)"
 
 
 def choose(
