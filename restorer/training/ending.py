@@ -1,4 +1,4 @@
-"""How a session of training comes to its end in good order: in time, or asked to by a signal."""
+"""How training comes to its end in good order: in time, or asked to by a signal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIRST_SAVE = 2.0
 
 @dataclass(frozen=True)
 class End:
-    """How a session of training ended; the state is saved."""
+    """How training ended; the state is saved."""
 
     finished: bool
     """The run has reached its length."""
