@@ -21,7 +21,6 @@ import argparse
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
@@ -107,7 +106,16 @@ class CountingEngine:
         return self._engine(batch)
 
 
-def facexlib_views(network: torch.nn.Module, pixels: NDArray[np.uint8], offset: int = 0) -> list[Seen]:
+def facexlib_network(weights: Path) -> RetinaFace:
+    """Return facexlib's own network with a checkpoint's weights."""
+    checkpoint = load_checkpoint(weights)
+    layout = "resnet50" if checkpoint.contract.architecture.endswith("resnet50") else "mobile0.25"
+    network = RetinaFace(network_name=layout, phase="test", device=torch.device("cpu"))
+    network.load_state_dict(checkpoint.module.state_dict())
+    return network.eval()
+
+
+def facexlib_views(network: RetinaFace, pixels: NDArray[np.uint8], offset: int = 0) -> list[Seen]:
     """Return all that facexlib sees with score 0.5 in every view; ``offset`` pixels of each view are cut off."""
     height, width = pixels.shape[:2]
     seen = []
@@ -117,7 +125,7 @@ def facexlib_views(network: torch.nn.Module, pixels: NDArray[np.uint8], offset: 
         if min(view.shape[:2]) < 8:
             continue
         with torch.inference_mode():
-            rows = cast("RetinaFace", network).detect_faces(np.ascontiguousarray(view), conf_threshold=0.5)
+            rows = network.detect_faces(np.ascontiguousarray(view), conf_threshold=0.5)
         scale = np.array([size[0] / width, size[1] / height])
         for row in np.asarray(rows, dtype=np.float64):
             places = (np.concatenate([row[:4], row[5:]]).reshape(7, 2) + offset) / scale - 0.5
@@ -157,7 +165,7 @@ def distance(points: NDArray[np.floating], reference: Seen) -> float:
 
 
 def compare(
-    pixels: NDArray[np.uint8], faces: list[Face], network: torch.nn.Module, arguments: argparse.Namespace
+    pixels: NDArray[np.uint8], faces: list[Face], network: RetinaFace, arguments: argparse.Namespace
 ) -> Tally:
     """Compare the faces found in one photograph with facexlib's."""
     seen = facexlib_views(network, pixels)
@@ -229,7 +237,7 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    network = load_checkpoint(arguments.weights).module.eval()
+    network = facexlib_network(arguments.weights)
     judged = arguments.detector or str(arguments.weights.resolve())
     engine = open_engine(WeightStore(offline=True).detector(judged), device=arguments.device)
     total = Tally()

@@ -104,6 +104,9 @@ class Store:
     def face_model(self, model: str) -> Weights:
         return Weights("face", Path("face.pth"), "0" * 64)
 
+    def remembered_face_model(self, model: str) -> None:
+        return None
+
     def detector(self, name: str) -> Weights:
         return Weights("detector", Path("detector.pth"), "0" * 64)
 
