@@ -164,9 +164,7 @@ def distance(points: NDArray[np.floating], reference: Seen) -> float:
     return float(np.linalg.norm(points - reference.points, axis=1).mean() / max(eyes, 1.0))
 
 
-def compare(
-    pixels: NDArray[np.uint8], faces: list[Face], network: RetinaFace, arguments: argparse.Namespace
-) -> Tally:
+def compare(pixels: NDArray[np.uint8], faces: list[Face], network: RetinaFace, arguments: argparse.Namespace) -> Tally:
     """Compare the faces found in one photograph with facexlib's."""
     seen = facexlib_views(network, pixels)
     moved = facexlib_views(network, pixels, CUT)
