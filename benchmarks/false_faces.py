@@ -2,9 +2,9 @@
 
     python benchmarks/false_faces.py --detector detector-lite
 
-A line for each picture with something at or above --threshold: how many, and the highest score. `astronaut` has one face,
-`camera` a man seen from the side, `coins` the heads of emperors; all else is false. The close looks that precede a full
-run's restoration (cut out upright and looked at again) are not part of this.
+A line for each picture with something at or above --threshold: how many, and the highest score. `astronaut` has one
+face, `camera` a man seen from the side, `coins` the heads of emperors; all else is false. The look at each face cut out
+upright, which comes before it is restored, is not part of this.
 """
 
 from __future__ import annotations
