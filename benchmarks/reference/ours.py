@@ -7,6 +7,7 @@ detector that does find the faces answers in its place and decides which views a
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -61,11 +62,13 @@ def networks(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - OpenedNetw
     from restorer.weights import WeightStore
 
     class Timed(OpenedNetworks):
+        @functools.cache  # noqa: B019 - as long as the process
         def find(self) -> Callable[..., Any]:
             store = WeightStore(offline=True)
             costly = open_engine(store.detector(str(arguments.weights / "detection_Resnet50_Final.pth")), device="cpu")
             telling = open_engine(store.detector(arguments.detector), device="cpu")
-            return Detector(Paid(costly, telling), options.det_threshold)
+            self._confirm = Detector(Paid(costly, telling), options.det_threshold)
+            return self._confirm
 
     options = RestoreOptions(
         model=str(arguments.weights / "GFPGANv1.4.pth"),
