@@ -42,6 +42,7 @@ sys.path.insert(0, str(ROOT))
 from restorer.pipeline.align import TEMPLATE, similarity  # noqa: E402
 from restorer.resample import magnification  # noqa: E402
 from restorer.training.dataset import AlignedCrop, load_faces  # noqa: E402
+from restorer.training.turning import turned  # noqa: E402
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -191,55 +192,10 @@ def hidden(face: AlignedCrop, kind: str, rng: np.random.Generator) -> Subject:
 # Faces that look aside
 
 
-def head_of(points: Floats) -> Floats:
-    """Return the squared elliptic radius about a head: below 1 inside."""
-    unit = float(np.linalg.norm(points[1] - points[0]))
-    middle = points[:2].mean(axis=0) + 0.3 * (points[3:].mean(axis=0) - points[:2].mean(axis=0))
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    return np.asarray(((x - middle[0]) / (1.25 * unit)) ** 2 + ((y - middle[1]) / (1.9 * unit)) ** 2, np.float32)
-
-
-def depths(points: Floats) -> Floats:
-    """Return how far towards the viewer each pixel of a frontal crop lies, in pixels: half a head with a nose."""
-    unit = float(np.linalg.norm(points[1] - points[0]))
-    eyes = points[:2].mean(axis=0)
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    head = 1.3 * unit * np.sqrt(np.clip(1 - head_of(points), 0, 1))
-    along = np.clip((y - eyes[1]) / max(1.0, float(points[2, 1] - eyes[1])), 0, 1.25)
-    ridge = np.where(along <= 1, along, np.clip(1 - (along - 1) / 0.25, 0, 1))
-    nose = 0.38 * unit * ridge * np.exp(-0.5 * ((x - points[2, 0]) / (0.15 * unit)) ** 2)
-    return np.asarray(head + nose, np.float32)
-
-
-def turned(face: AlignedCrop, degrees: float) -> Subject:
-    """Turn a face aside about its upright axis; what the nearer side hides is gone, what was hidden is hair."""
-    depth = cv2.GaussianBlur(depths(face.points), (0, 0), 4)
-    fine = 2
-    size = (SIDE * fine, SIDE * fine)
-    colours, far = cv2.resize(face.pixels, size, interpolation=cv2.INTER_CUBIC), cv2.resize(depth, size)
-    middle = float(face.points[:, 0].mean())
-    angle = np.radians(degrees)
-    y, x = np.mgrid[: size[1], : size[0]]
-    sideways = (x / fine - middle) * np.cos(angle) + far * np.sin(angle) + middle
-    towards = far * np.cos(angle) - (x / fine - middle) * np.sin(angle)
-    on_head = head_of(face.points) < 1
-    inside = cv2.resize(on_head.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    order = np.argsort(towards[inside])  # what lies nearest is painted last
-    rows, columns = (y[inside] // fine)[order], np.rint(sideways[inside]).astype(int)[order]
-    kept = (columns >= 0) & (columns < SIDE)
-    picture = np.zeros((SIDE, SIDE, 3), np.uint8)
-    known = np.zeros((SIDE, SIDE), np.uint8)
-    picture[rows[kept], columns[kept]] = colours[inside][order][kept]
-    known[rows[kept], columns[kept]] = 1
-    whole = cv2.morphologyEx(known, cv2.MORPH_CLOSE, np.ones((9, 9)))
-    picture = cv2.inpaint(picture, ((known == 0) & (whole == 1)).astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    behind = cv2.GaussianBlur(face.pixels, (0, 0), 25)
-    soft = cv2.GaussianBlur(whole.astype(np.float32), (0, 0), 1.0)[..., None]
-    pixels = np.rint(picture * soft + behind * (1 - soft)).astype(np.uint8)
-    near = depth[face.points[:, 1].astype(int), face.points[:, 0].astype(int)]
-    points = face.points.copy()
-    points[:, 0] = (face.points[:, 0] - middle) * np.cos(angle) + near * np.sin(angle) + middle
-    return Subject(f"turned {abs(degrees)}°", face.name, pixels, whole > 0, points.astype(np.float32))
+def aside(face: AlignedCrop, degrees: float) -> Subject:
+    """Turn a face aside; what the nearer side hides is gone."""
+    pixels, points, head = turned(face.pixels, face.points, degrees)
+    return Subject(f"turned {abs(degrees)}°", face.name, pixels, head, points)
 
 
 # Photographs
@@ -379,7 +335,7 @@ def main() -> None:
     subjects = [Subject("nothing", face.name, face.pixels, np.ones((SIDE, SIDE), bool), face.points) for face in faces]
     for number, face in enumerate(faces):
         subjects += [hidden(face, kind, np.random.default_rng([1, number])) for kind in SHAPES]
-        subjects += [turned(face, degrees if number % 2 else -degrees) for degrees in TURNS]
+        subjects += [aside(face, degrees if number % 2 else -degrees) for degrees in TURNS]
         whole = np.ones((SIDE, SIDE), bool)
         for degrees in TILTS:
             tilt = degrees if number % 2 else -degrees

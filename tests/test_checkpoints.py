@@ -89,7 +89,11 @@ def test_mobile_retinaface(tmp_path: Path) -> None:
     module = retinaface()
     loaded = load_checkpoint(save_pth(tmp_path / "detector.pth", module))
     assert loaded.contract == NetworkContract(
-        "retinaface-mobilenet0.25", "detector", colour_order="bgr", mean=(104.0, 117.0, 123.0)
+        "retinaface-mobilenet0.25",
+        "detector",
+        colour_order="bgr",
+        mean=(104.0, 117.0, 123.0),
+        precisions=("bf16", "fp32"),
     )
     assert_same(loaded.module, module, 64)
     # anchors of a 64×64 image: 2 at each cell of the 8×8, 4×4 and 2×2 maps

@@ -67,8 +67,9 @@ def networks(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - OpenedNetw
             store = WeightStore(offline=True)
             costly = open_engine(store.detector(str(arguments.weights / "detection_Resnet50_Final.pth")), device="cpu")
             telling = open_engine(store.detector(arguments.detector), device="cpu")
-            self._confirm = Detector(Paid(costly, telling), options.det_threshold)
-            return self._confirm
+            find = Detector(Paid(costly, telling), options.det_threshold)
+            self._confirm = find.glance
+            return find
 
     options = RestoreOptions(
         model=str(arguments.weights / "GFPGANv1.4.pth"),

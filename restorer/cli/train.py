@@ -29,7 +29,7 @@ train_group.add_command(prior)
 
 @train_group.command("restoration")
 @click.argument("faces", type=click.Path(path_type=Path))
-@click.option("--from", "start", type=click.Path(path_type=Path), help="Begin with the networks of another run.")
+@click.option("--from", "start", type=click.Path(path_type=Path), help="Begin with another run, or a file of weights.")
 @click.option("--prior", type=click.Path(path_type=Path), help="A trained prior to begin with: a run or its export.")
 @run_options("lite")
 def restoration(
@@ -60,7 +60,7 @@ def restoration(
     if settings.sizes and not settings.prior_rate and not begun:
         raise UsageError(
             "The recipe keeps the prior as it is (prior_rate 0), so it needs one that is trained: give --prior RUN "
-            "(from `restorer train prior`) or --from RUN, or train it along with --set prior_rate=1."
+            "(from `restorer train prior`) or --from RUN or FILE, or train it along with --set prior_rate=1."
         )
     with join_processes(device) as processes:
         trainer = RestorationTrainer(settings, load_faces(faces, settings.out_size), run, processes)

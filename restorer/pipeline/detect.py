@@ -99,9 +99,7 @@ class Detector:
             ValueError: The array is no H×W×3 photograph in uint8 or uint16.
             OutOfMemoryError: From the engine.
         """
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"A photograph is H×W×3 uint8 or uint16, not {pixels.shape} {pixels.dtype}.")
-        if pixels.size == 0:
+        if not _holds_pixels(pixels):
             return []
         found = self._settle(pixels, self._search(pixels))
         found = found[found.scores >= self._threshold]
@@ -109,6 +107,20 @@ class Detector:
         found = second_looks(self._look, pixels, found, self._candidate_score)
         found = found[found.scores >= self._threshold]
         return _faces(drop_nested(found), width=pixels.shape[1], height=pixels.shape[0])
+
+    def glance(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Face]:
+        """Find the faces of a picture that shows them upright and at a good size already: one look at the whole of it.
+
+        Takes, returns and raises what a call does.
+        """
+        if not _holds_pixels(pixels):
+            return []
+        height, width = pixels.shape[:2]
+        view = view_of((0, 0, width, height), min(1.0, SMALL / max(width, height)), SMALL)
+        (seen,) = self._look(pixels, [view], least=self._threshold)
+        placed = view.detections_to_photo(seen[plausible(seen)])
+        found = join([blend(placed[group]) for group in suppress(placed.boxes, placed.scores, SAME_FACE)])
+        return _faces(drop_nested(found), width=width, height=height)
 
     @property
     def _candidate_score(self) -> float:
@@ -192,6 +204,13 @@ class Detector:
                 for face, peak in zip(best, peaks, strict=True)
             ]
         )
+
+
+def _holds_pixels(pixels: NDArray[np.generic]) -> bool:
+    """Return whether there is anything to see; ValueError for what is no photograph."""
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"A photograph is H×W×3 uint8 or uint16, not {pixels.shape} {pixels.dtype}.")
+    return pixels.size > 0
 
 
 def first_scale(width: int, height: int) -> float:

@@ -157,11 +157,11 @@ class OpenedNetworks:
                 engine = self._open(weights, "detector")
                 detector = Detector(engine, self._options.det_threshold, batch=_views(engine))
                 self._find = in_all_turns(detector) if self._options.rotations == "all" else detector
-                self._confirm = Detector(engine, min(LEAST_SCORE, self._options.det_threshold), batch=_views(engine))
+                self._confirm = Detector(engine, min(LEAST_SCORE, self._options.det_threshold)).glance
             return self._find
 
     def confirm(self) -> Find | None:
-        """Return the face detector as it sees faces that stand upright; see :meth:`find` for errors."""
+        """Return the face detector's glance at faces that stand upright; see :meth:`find` for errors."""
         with self._lock:
             self.find()
             return self._confirm

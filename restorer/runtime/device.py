@@ -86,7 +86,7 @@ def pick_precision(choice: str, *, device: str, contract: NetworkContract) -> Pr
     """Choose the arithmetic of one network on one device.
 
     bf16 is taken only where the chip computes in it (elsewhere it is emulated, slower than fp32) and only for a network
-    whose contract lists it: a detector stays in fp32 whatever was asked for.
+    whose contract lists it: the others stay in fp32 whatever was asked for.
 
     Args:
         choice: ``auto``, ``fp32`` or ``bf16``.

@@ -8,7 +8,7 @@ on as if it had not been.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -42,13 +42,14 @@ from restorer.training.detector_network import (
     start_network,
 )
 from restorer.training.detector_sources import Pixels, Source, find_faces, load_sources, network_input
+from restorer.training.detector_turned import turned_sources
 from restorer.training.detector_views import ViewComposer
 from restorer.training.loop import FREE, Row, Trainer, mean_of, row_of
 from restorer.training.processes import ALONE, PartStatistics, Processes, gathering
 from restorer.training.sheets import draw_faces, draw_sheet
 from restorer.training.state import STATE, load_state
 
-LABELS = "labels.npz"
+LABELS, ASIDE_LABELS = "labels.npz", "labels-aside.npz"
 SHEET_VIEWS, SHEET_SIZE = 4, 320
 """Rows of a sample sheet and the side of its views in pixels."""
 DOUBT = 0.2
@@ -88,6 +89,10 @@ class DetectorSettings:
     """Weight of the points' loss relative to the classes'."""
     hint_weight: float = 4.0
     """Weight of the difference between the two networks' feature maps; needs a teacher of the student's layout."""
+    aside: float = 0.0
+    """Share of the wanted faces that are turned aside by rendering, see :mod:`restorer.training.turning`."""
+    cut: float = 0.0
+    """Share of the wanted faces that may lie across the edge of a view or of a part of it."""
     bf16: bool = True
     """Autocast to bfloat16; weights, losses and optimiser stay float32."""
     ema_images: float = 4_000.0
@@ -143,11 +148,12 @@ class DetectorTrainer(Trainer[list[Views]]):
         teacher: nn.Module,
         run: Path,
         processes: Processes = ALONE,
+        aside: Sequence[Source] = (),
     ) -> None:
         super().__init__(settings, run, processes)
         self.settings, self.teacher = settings, teacher
         self.places = processes.share(settings.parts)
-        self.composer = ViewComposer(sources)
+        self.composer = ViewComposer(sources, aside, aside_share=settings.aside, cut=settings.cut)
         self.network = start_network(self.device, settings.seed)
         self.averaged = build_network(self.device).requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
@@ -336,14 +342,20 @@ def open_detector_run(
         OutputError: The labels cannot be written.
     """
     network = load_teacher(teacher, processes.device)
-    labels = run / LABELS
+    answers = partial(run_network, network)
+
+    def load(notify: Callable[[str], None]) -> tuple[list[Source], list[Source]]:
+        sources = load_sources(archives, answers, processes.device, run / LABELS, notify)
+        if not settings.aside:
+            return sources, []
+        return sources, turned_sources(sources, answers, processes.device, run / ASIDE_LABELS, notify)
+
     if processes.first:
-        load_labels = partial(load_sources, archives, partial(run_network, network), processes.device, labels)
-        sources = load_labels(notify)
+        sources, aside = load(notify)
     processes.wait()  # the others take the labels that the first has written
     if not processes.first:
-        sources = load_labels(lambda line: None)
-    trainer = DetectorTrainer(settings, sources, network, run, processes)
+        sources, aside = load(lambda line: None)
+    trainer = DetectorTrainer(settings, sources, network, run, processes, aside)
     if (run / STATE).exists():
         trainer.resume()
     elif start is not None:

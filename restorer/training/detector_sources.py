@@ -210,6 +210,16 @@ def load_sources(
         OutputError: The cache cannot be written.
     """
     images = [pixels for archive in archives for pixels in read_archive(archive)]
+    sources = labelled(images, teacher, device, cache, notify)
+    if not any(len(source.boxes) for source in sources):
+        raise UsageError("The teacher finds no face on any of the photographs: give others, or another teacher.")
+    return sources
+
+
+def labelled(
+    images: Sequence[Pixels], teacher: Network, device: torch.device, cache: Path, notify: Callable[[str], None]
+) -> list[Source]:
+    """Label pictures' faces, or take the labels from an earlier run's cache; see :func:`load_sources`."""
     if cache.exists():
         tables = _read_labels(cache, len(images))
     else:
@@ -217,8 +227,6 @@ def load_sources(
         tables = [label_faces(teacher, pixels, device) for pixels in images]
         _write_labels(cache, tables)
     notify(f"{len(images)} photographs with {sum(map(len, tables))} faces")
-    if not any(map(len, tables)):
-        raise UsageError("The teacher finds no face on any of the photographs: give others, or another teacher.")
     return [
         Source(halvings(pixels), table[:, 1:5], table[:, 5:].reshape(-1, 5, 2))
         for pixels, table in zip(images, tables, strict=True)

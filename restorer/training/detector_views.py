@@ -112,10 +112,21 @@ def _areas(boxes: FloatArray) -> FloatArray:
 class ViewComposer:
     """Composes views of a given size from photographs, repeatably for a given generator."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        """Keep the photographs; those with faces are drawn on where a face is wanted."""
+    def __init__(
+        self, sources: Sequence[Source], aside: Sequence[Source] = (), *, aside_share: float = 0.0, cut: float = 0.0
+    ) -> None:
+        """Keep the photographs; those with faces are drawn on where a face is wanted.
+
+        Args:
+            sources: The photographs.
+            aside: Photographs of faces turned aside.
+            aside_share: Share of the wanted faces that are taken from these, where there are any.
+            cut: Share of the wanted faces that may lie across the edge of their view or cell.
+        """
         self.sources = sources
         self.with_faces = [source for source in sources if len(source.boxes)]
+        self.aside = [source for source in aside if len(source.boxes)]
+        self.aside_share, self.cut = aside_share if self.aside else 0.0, cut
 
     def compose(self, size: int, rng: np.random.Generator) -> View:
         """Return one view of ``size``×``size`` pixels: one photograph, a mosaic, a crowd or a scene without people."""
@@ -172,12 +183,14 @@ class ViewComposer:
         self, width: int, height: int, side: float, rng: np.random.Generator, *, centred: bool = False
     ) -> Placed:
         """A photograph placed so that one of its faces has a box of about ``side`` pixels within the rectangle."""
-        source = self.with_faces[int(rng.integers(len(self.with_faces)))]
+        faces = self.aside if self.aside_share and rng.random() < self.aside_share else self.with_faces
+        source = faces[int(rng.integers(len(faces)))]
         box = source.boxes[int(rng.integers(len(source.boxes)))]
         scale = side / float(np.sqrt(_areas(box[None])[0]))
         wide = rng.random() < 0.12
         angle = np.radians(rng.uniform(-90, 90) if wide else np.clip(rng.normal(0, 9), -22, 22))
-        margin = 0.5 if centred else min(0.5, 0.45 * side / min(width, height))
+        inside = 0.05 if self.cut and rng.random() < self.cut else 0.45  # parts of the face, from its middle
+        margin = 0.5 if centred else min(0.5, inside * side / min(width, height))
         target = (rng.uniform(margin, 1 - margin) * width, rng.uniform(margin, 1 - margin) * height)
         centre = (box[:2] + box[2:]) / 2
         stretch = float(np.exp(rng.normal(0, 0.06)))

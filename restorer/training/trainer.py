@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from restorer.errors import UsageError
+from restorer.checkpoints import load_checkpoint
+from restorer.checkpoints.architectures import FirstOutput
+from restorer.errors import UsageError, WeightsError
 from restorer.networks.gfpgan import GFPGAN
 from restorer.networks.unet import PlainUNet
 from restorer.training import losses
@@ -238,13 +240,33 @@ class RestorationTrainer(Trainer[list[Batch]]):
         start_from_prior(self.generator, path)
         self.average.load_state_dict(self.generator.state_dict())
 
-    def start_from(self, run: Path) -> None:
-        """Begin with the averaged generator and the discriminators of another run, optimisers fresh.
+    def start_from(self, start: Path) -> None:
+        """Begin with a network that is trained already, optimisers fresh.
+
+        Args:
+            start: Another run's folder, whose averaged generator and discriminators are taken; or a file of weights,
+                an export or a published checkpoint, which holds a generator alone.
 
         Raises:
-            UsageError: The folder holds no run, or one of other sizes.
-            WeightsError: Its state is damaged.
+            UsageError: The folder holds no run, or the network has other sizes.
+            WeightsError: The state or the file is damaged, or the file holds another kind of network.
         """
+        if start.is_file():
+            self._start_from_file(start)
+        else:
+            self._start_from_run(start)
+
+    def _start_from_file(self, path: Path) -> None:
+        module = load_checkpoint(path).module
+        module = module.inner if isinstance(module, FirstOutput) else module
+        if not isinstance(module, (GFPGAN, PlainUNet)):
+            raise WeightsError(f"{path} holds no face network of this project's layout: give a GFP-GAN.")
+        if type(module) is not type(self.generator) or module.sizes != self.generator.sizes:
+            raise UsageError(f"{path} holds a network of other sizes: give the recipe the same [sizes].")
+        for network in (self.generator, self.average):
+            network.load_state_dict(module.state_dict())
+
+    def _start_from_run(self, run: Path) -> None:
         state = self.migrated(load_state(run, self.kind, self.device))
         before = saved_settings(run, state)
         if (before.sizes, before.plain) != (self.settings.sizes, self.settings.plain):

@@ -164,6 +164,30 @@ def test_a_face_beyond_the_edge_has_its_box_cut_and_its_points_kept():
     assert x1 < 300
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_glance_is_one_look(dtype):
+    drawn = [(60, 50, 130, 160)]
+    engine = DrawnFaceEngine()
+    pixels = photo(256, 256, drawn).astype(dtype) * (257 if dtype is np.uint16 else 1)
+    assert_faces(Detector(engine, 0.5).glance(pixels), drawn)
+    assert engine.looks == {SMALL: 1}
+
+
+def test_a_glance_at_a_large_picture_is_reduced_and_placed():
+    drawn = [(300, 200, 500, 600)]
+    engine = DrawnFaceEngine()
+    assert_faces(Detector(engine, 0.5).glance(photo(1200, 1000, drawn)), drawn)
+    assert engine.looks == {SMALL: 1}
+
+
+def test_a_glance_refuses_and_leaves_out_what_a_call_does():
+    look = Detector(DrawnFaceEngine(), 0.9)
+    assert look.glance(np.zeros((0, 0, 3), np.uint8)) == []
+    assert look.glance(photo(256, 256, [])) == []
+    with pytest.raises(ValueError, match="H×W×3"):
+        look.glance(np.zeros((4, 4, 3)))
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (3, 3), (20, 9000), (257, 2)])
 def test_tiny_and_thin_photographs_have_no_faces(shape):
     for dtype in (np.uint8, np.uint16):

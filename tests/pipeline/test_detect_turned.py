@@ -67,11 +67,17 @@ def test_the_option_puts_it_around_the_detector(monkeypatch: pytest.MonkeyPatch)
 
     seen: list[tuple[int, ...]] = []
 
-    def look(pixels: NDArray[Any]) -> list[Face]:
-        seen.append(pixels.shape)
-        return []
+    class Blind:
+        def __init__(self, engine: object, threshold: float, *, batch: int = 8) -> None:
+            pass
 
-    monkeypatch.setattr(networks, "Detector", lambda engine, threshold, *, batch: look)
+        def __call__(self, pixels: NDArray[Any]) -> list[Face]:
+            seen.append(pixels.shape)
+            return []
+
+        glance = __call__
+
+    monkeypatch.setattr(networks, "Detector", Blind)
     monkeypatch.setattr(OpenedNetworks, "_open", lambda *args: SimpleNamespace(device="cpu"))
     for choice, looks in (("auto", 1), ("all", 4)):
         seen.clear()

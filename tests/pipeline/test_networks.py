@@ -14,6 +14,7 @@ from restorer import runtime
 from restorer.api import Restorer
 from restorer.contract import NetworkContract
 from restorer.errors import OutOfMemoryError, WeightsError
+from restorer.faces import Face
 from restorer.options import RestoreOptions
 from restorer.photo import Metadata, Photo
 from restorer.pipeline import networks as module
@@ -64,6 +65,21 @@ def repeat_up_to(most: int) -> Any:
     return enlarge
 
 
+def detector_of(face: Face) -> type:
+    """Return a detector that sees this face everywhere."""
+
+    class Sees:
+        def __init__(self, engine: object, threshold: float, *, batch: int = 8) -> None:
+            pass
+
+        def __call__(self, pixels: NDArray[Any]) -> list[Face]:
+            return [face]
+
+        glance = __call__
+
+    return Sees
+
+
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeEngine]:
     """Give an engine for every weight file; what is opened is counted by the name."""
@@ -80,7 +96,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeEngine]:
         return made[found.name]
 
     monkeypatch.setattr(runtime, "open_engine", open_engine)
-    monkeypatch.setattr(module, "Detector", lambda engine, threshold, batch: lambda pixels: [face_at(50, 50, 40)])
+    monkeypatch.setattr(module, "Detector", detector_of(face_at(50, 50, 40)))
     made["opened"] = opened  # type: ignore[assignment]
     return made
 
@@ -204,7 +220,7 @@ def test_a_face_spoilt_in_bf16_is_told_in_the_report(monkeypatch: pytest.MonkeyP
         return engine
 
     monkeypatch.setattr(runtime, "open_engine", open_engine)
-    monkeypatch.setattr(module, "Detector", lambda engine, threshold, batch: lambda pixels: [face_at(50, 50, 80)])
+    monkeypatch.setattr(module, "Detector", detector_of(face_at(50, 50, 80)))
     monkeypatch.setattr(OpenedNetworks, "confirm", lambda self: None)  # that detector sees one in its crop, too
     ramp = np.linspace(0, 255, 100).astype(np.uint8)[:, None, None].repeat(100, 1).repeat(3, 2)
     options = RestoreOptions(min_face=0)

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage import data
 from torch import nn
 
 from restorer.checkpoints import Checkpoint, save_checkpoint
 from restorer.contract import NetworkContract
 from restorer.errors import DeviceError, OutOfMemoryError, UsageError, WeightsError
+from restorer.pipeline.detect import Detector
 from restorer.runtime import Engine, device, open, open_engine
 from restorer.runtime.torch_engine import TorchEngine
+from restorer.weights import WeightStore
 from tests.networks_at_hand import bisenet, compact, retinaface, rrdb, small_gfpgan, weights_of
 
 pytestmark = pytest.mark.usefixtures("torch_rng")
@@ -123,8 +126,23 @@ def test_bf16_is_near_fp32(tmp_path: Path, rng: np.random.Generator, backend: st
     assert not np.array_equal(quick(batch)[0], exact(batch)[0])
 
 
-def test_detector_stays_in_fp32(tmp_path: Path) -> None:
-    assert opened(tmp_path, retinaface(), "openvino", "auto").precision == "fp32"
+@pytest.mark.slow
+def test_the_parser_stays_in_fp32(tmp_path: Path) -> None:
+    assert opened(tmp_path, bisenet(), "openvino", "auto").precision == "fp32"
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_the_detector_sees_the_same_face_in_bf16(backend: str) -> None:
+    if not device.computes_bf16("cpu"):
+        pytest.skip("this processor does not compute in bf16")
+    weights = WeightStore(offline=True).detector("detector-lite")
+    pixels = data.astronaut()
+    engines = [open_engine(weights, device="cpu", precision=kind, backend=backend) for kind in ("fp32", "bf16")]  # type: ignore[arg-type]
+    assert [engine.precision for engine in engines] == ["fp32", "bf16"]
+    ((exact,), (quick,)) = (Detector(engine, 0.9)(pixels) for engine in engines)
+    eyes = float(np.linalg.norm(exact.landmarks[1] - exact.landmarks[0]))
+    assert np.abs(quick.landmarks - exact.landmarks).max() < 0.05 * eyes
+    assert abs(quick.score - exact.score) < 0.01
 
 
 def test_description(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from restorer.training.detector_losses import Outputs, encode_boxes, encode_points, priors
 from restorer.training.detector_sources import (
+    Source,
     find_faces,
     halvings,
     label_faces,
@@ -20,6 +21,7 @@ from restorer.training.detector_sources import (
     read_archive,
     suppress,
 )
+from restorer.training.detector_turned import SIDE, TIMES, turned_sources
 
 CPU = torch.device("cpu")
 SIZE = 120
@@ -120,3 +122,29 @@ def test_sources_are_read_labelled_and_remembered(tmp_path):
     (again,) = load_sources([archive], silent, CPU, cache, lines.append)
     np.testing.assert_array_equal(again.points, source.points)
     assert lines[-1] == "1 photographs with 1 faces"
+
+
+def test_every_face_is_turned_aside_and_labelled_once(tmp_path):
+    face = bright_face()
+    sources = [Source((face,), np.array([BOX], np.float32), POINTS.reshape(1, 5, 2).astype(np.float32))]
+    calls = []
+
+    def teacher(batch: torch.Tensor) -> Outputs:
+        calls.append(batch.shape)
+        return fake_network(batch)
+
+    aside = turned_sources(sources, teacher, CPU, tmp_path / "aside.npz", lambda line: None)
+    assert len(aside) == TIMES and all(source.levels[0].shape == (SIDE, SIDE, 3) for source in aside)
+    assert (aside[0].levels[0] != aside[1].levels[0]).any()
+    assert calls
+    calls.clear()
+    again = turned_sources(sources, teacher, CPU, tmp_path / "aside.npz", lambda line: None)
+    assert not calls
+    for mine, theirs in zip(aside, again, strict=True):
+        np.testing.assert_array_equal(mine.levels[0], theirs.levels[0])
+        np.testing.assert_array_equal(mine.boxes, theirs.boxes)
+
+
+def test_photographs_without_faces_give_none_aside(tmp_path):
+    nobody = Source((bright_face(),), np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32))
+    assert turned_sources([nobody], fake_network, CPU, tmp_path / "aside.npz", lambda line: None) == []

@@ -93,3 +93,28 @@ def test_composing_leaves_the_photographs_alone(source):
     for level, copy in zip(source.levels, before, strict=True):
         np.testing.assert_array_equal(level, copy)
     np.testing.assert_array_equal(source.points, POINTS)
+
+
+def test_faces_turned_aside_take_their_share(source):
+    marked = Source(halvings(np.full((120, 160, 3), (255, 0, 255), np.uint8), smallest=20), BOXES, POINTS)
+    for share, least, most in ((0.0, 0, 0), (0.3, 40, 85), (1.0, 200, 200)):
+        composer = ViewComposer([source], [marked], aside_share=share)
+        rng = np.random.default_rng(5)
+        pieces = [composer._piece(64, 64, 24.0, rng, centred=True).pixels for _ in range(200)]
+        count = sum(int((piece[32, 32] == (255, 0, 255)).all()) for piece in pieces)
+        assert least <= count <= most, share
+
+
+def test_without_faces_aside_none_are_taken(source):
+    nobody = Source(source.levels, np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32))
+    composer = ViewComposer([source], [nobody], aside_share=1.0)
+    assert len(composer._piece(64, 64, 24.0, np.random.default_rng(5), centred=True).boxes) == 1
+
+
+def test_faces_lie_across_the_edge_only_where_asked_for(source):
+    def cut_off(share: float) -> int:
+        composer, rng = ViewComposer([source], cut=share), np.random.default_rng(3)
+        return sum(len(composer._piece(64, 64, 40.0, rng).boxes) == 0 for _ in range(200))
+
+    assert cut_off(0.0) < 20  # a fifth of a face may lie outside after stretching and turning
+    assert cut_off(1.0) > 100

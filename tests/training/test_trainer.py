@@ -10,9 +10,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from restorer.checkpoints import load_checkpoint
+from restorer.checkpoints import load_checkpoint, save_checkpoint
 from restorer.cli.train import train_group
 from restorer.errors import OutputError, UsageError, WeightsError
+from restorer.networks.gfpgan import GFPGAN
+from restorer.networks.retinaface import RetinaFaceMobileNet
 from restorer.training.damage.colour import RELEASED_COLOUR
 from restorer.training.dataset import SampleSettings, draw_batch
 from restorer.training.ending import Clock
@@ -166,6 +168,34 @@ def test_a_second_run_begins_with_the_first_ones_average_and_they_can_be_mixed(t
     for name, value in second.average.state_dict().items():
         expected = 0.75 * first.average.state_dict()[name] + 0.25 * value
         assert torch.allclose(mixed[name].float(), expected, atol=2e-3), name
+
+
+def test_a_run_begins_with_a_file_of_weights(tmp_path: Path) -> None:
+    first = RestorationTrainer(tiny_settings(images=4), FACES, tmp_path / "first")
+    first.train()
+    export_run(tmp_path / "first", tmp_path / "first.safetensors")
+    second = RestorationTrainer(tiny_settings(seed=5), FACES, tmp_path / "second")
+    second.start_from(tmp_path / "first.safetensors")
+    for network in (second.generator, second.average):
+        for mine, theirs in zip(network.parameters(), first.average.parameters(), strict=True):
+            assert mine.dtype == torch.float32 and torch.equal(mine, theirs.half().float())
+    assert second.images == 0 and not second.generator_optimiser.state
+    second.train()
+    assert second.images == second.settings.images
+
+
+def test_a_file_of_other_sizes_or_of_another_kind_is_no_start(tmp_path: Path) -> None:
+    sizes = replace(tiny_settings().sizes, style_dim=tiny_settings().sizes.style_dim * 2)
+    save_checkpoint(tmp_path / "other.safetensors", GFPGAN(sizes))
+    save_checkpoint(tmp_path / "detector.safetensors", RetinaFaceMobileNet())
+    (tmp_path / "text.safetensors").write_text("no weights")
+    trainer = RestorationTrainer(tiny_settings(), FACES, tmp_path / "run")
+    with pytest.raises(UsageError, match="other sizes"):
+        trainer.start_from(tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="no face network"):
+        trainer.start_from(tmp_path / "detector.safetensors")
+    with pytest.raises(WeightsError, match=r"text\.safetensors"):
+        trainer.start_from(tmp_path / "text.safetensors")
 
 
 def test_runs_of_other_sizes_do_not_mix(tmp_path: Path) -> None:
