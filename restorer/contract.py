@@ -37,6 +37,10 @@ class NetworkContract:
     precisions: tuple[Precision, ...] = ("fp32",)
     """Precisions in which the numbers are good enough, best first for speed."""
 
+    upright_score: float = 0.998
+    """Of a detector: the score that it gives to nearly every face that stands upright in a view of the best size, and
+    to hardly one that lies in it."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)

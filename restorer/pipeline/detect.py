@@ -9,8 +9,9 @@ distances: 12% at 31 pixels, 6% at 83, 4% at 125 to 145, 5.5% at 260). So the se
    three tiles, a crowd all of them, and never more than MAX_TILES a level.
 2. *Close look.* Every candidate that was not seen at a good size is cut out and looked at with its box at 128 pixels, a
    small face enlarged, a large one reduced. What this look does not confirm is dropped; box and points are its own.
-   Where it is not quite sure, the face may lie on its side or upside down, at which RetinaFace finds the box but
-   guesses the points: then three more looks at quarter turns decide.
+   Where it is not quite as sure as that network is of upright faces (``NetworkContract.upright_score``), the face may
+   lie on its side or upside down, at which RetinaFace finds the box but guesses the points: then three more looks at
+   quarter turns decide.
 3. *Second look.* Every face that was found is seen once more, in a view that has nothing in common with the one it was
    found in but the face; the two share in its points and its score (see ``detect_second``).
 """
@@ -31,8 +32,12 @@ from restorer.pipeline.detect_second import second_looks
 from restorer.pipeline.detect_views import LARGE, SMALL, View, close_look, tile_count, tiles, view_of
 from restorer.pipeline.retinaface_decode import Detections, FloatArray, join, suppress
 
-CANDIDATE_SCORE = 0.2
-"""Least score of a candidate in the search; the close look then decides with the caller's threshold."""
+CANDIDATE_SCORE = 0.35
+"""Least score of a candidate in the search; the close look then decides with the caller's threshold. From 0.2
+there were no more faces on seven group photographs, sharp and blurred, 24 old scans and 36 tilted and turned ones with
+MobileNet, and up to twice the looks; from 0.5 three of the tilted ones were lost."""
+SEEN_SCORE = 0.2
+"""Least score with which a look at a candidate confirms it."""
 TRACE_SCORE = 0.02
 """Least score of a trace that makes the search look closer (MobileNet gives it to 98% of 12-pixel faces, 82% at 10)."""
 TRACE_SIZE = 32
@@ -53,14 +58,8 @@ MIN_BOX = 8.0
 """Candidates smaller than this in pixels of the photograph hold nothing that could be restored."""
 EDGE = 4.0
 """A box nearer than this in network pixels to a tile's inner edge may be cut off there."""
-UPRIGHT_SCORE = 0.998
-"""A close look below this score is repeated at quarter turns (median: 1.000 for upright faces, 0.98 for lying ones)."""
-UNSURE_SCORE = 0.5
+UNSURE_SCORE = 0.7
 """Candidates that got less at every upright look are no lying faces either: three more looks would be wasted."""
-TURNED_SCORE = 0.998
-"""Least score at which a look at a quarter turn counts."""
-TURNED_GAIN = 0.003
-"""How much surer than the look without a turn it must be."""
 MAX_CLOSE_LOOKS = 256
 """Most close looks at one photograph, the surest candidates first; a bound for textures that look like crowds."""
 MAX_TURNED = 48
@@ -84,6 +83,7 @@ class Detector:
         """Take a RetinaFace engine and the least score of a face, 0 to 1; ``batch`` views go through it at once."""
         self._look = Looker(engine, batch)
         self._threshold = threshold
+        self._upright = engine.contract.upright_score
 
     def __call__(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Face]:
         """Find the faces of one photograph.
@@ -104,7 +104,7 @@ class Detector:
         found = self._settle(pixels, self._search(pixels))
         found = found[found.scores >= self._threshold]
         found = found[np.array([group[0] for group in suppress(found.boxes, found.scores, SAME_FACE)], dtype=np.intp)]
-        found = second_looks(self._look, pixels, found, self._candidate_score)
+        found = second_looks(self._look, pixels, found, self._seen_score)
         found = found[found.scores >= self._threshold]
         return _faces(drop_nested(found), width=pixels.shape[1], height=pixels.shape[0])
 
@@ -125,6 +125,10 @@ class Detector:
     @property
     def _candidate_score(self) -> float:
         return min(CANDIDATE_SCORE, self._threshold)
+
+    @property
+    def _seen_score(self) -> float:
+        return min(SEEN_SCORE, self._threshold)
 
     def _search(self, pixels: NDArray[np.generic]) -> _Candidates:
         height, width = pixels.shape[:2]
@@ -173,7 +177,7 @@ class Detector:
         good = ~candidates.cut & (candidates.seen >= GOOD_SIZES[0]) & (candidates.seen <= GOOD_SIZES[1])
         settled, unclear, peaks = [], [], []
         for group in suppress(found.boxes, found.scores * fitness, SAME_FACE):
-            if good[group[0]] and found.scores[group[0]] >= max(self._threshold, UPRIGHT_SCORE):
+            if good[group[0]] and found.scores[group[0]] >= max(self._threshold, self._upright):
                 settled.append(blend(found[group[good[group]]]))
             else:
                 unclear.append(group[0])
@@ -186,24 +190,29 @@ class Detector:
         first = np.argsort(-peaks, kind="stable")[:MAX_CLOSE_LOOKS]
         found, peaks = found[first], peaks[first]
         views = [close_look(box, BEST_SIZE, width, height) for box in found.boxes]
-        best = self._look.closest(pixels, views, found.boxes, self._candidate_score)
+        best = self._look.closest(pixels, views, found.boxes, self._seen_score)
         sure = [face.scores.max(initial=0) for face in best]
         unsure = [
-            row for row, score in enumerate(sure) if score < UPRIGHT_SCORE and max(score, peaks[row]) >= UNSURE_SCORE
+            row for row, score in enumerate(sure) if score < self._upright and max(score, peaks[row]) >= UNSURE_SCORE
         ]
         unsure = unsure[:MAX_TURNED]
         for turns in (1, 2, 3):
             turned = self._look.closest(
-                pixels, [views[row] for row in unsure], found.boxes[unsure], self._candidate_score, turns=turns
+                pixels, [views[row] for row in unsure], found.boxes[unsure], self._seen_score, turns=turns
             )
             for row, face in zip(unsure, turned, strict=True):
-                best[row] = _surer(best[row], face)
+                best[row] = self._surer(best[row], face)
         return join(
             [
                 Detections(face.boxes, np.maximum(face.scores, peak), face.points)
                 for face, peak in zip(best, peaks, strict=True)
             ]
         )
+
+    def _surer(self, face: Detections, turned: Detections) -> Detections:
+        """Return what a turned look saw, one row or none, if it is clearly surer than what was seen before."""
+        gain = 1 - self._upright
+        return turned if turned.scores.max(initial=0) >= max(self._upright, face.scores.max(initial=0) + gain) else face
 
 
 def _holds_pixels(pixels: NDArray[np.generic]) -> bool:
@@ -252,12 +261,6 @@ def _cut_off(view: View, boxes: FloatArray, width: int, height: int) -> NDArray[
     inner = np.array([x0 > 0, y0 > 0, x1 < width, y1 < height])
     room = np.stack([boxes[:, 0], boxes[:, 1], view.width - boxes[:, 2], view.height - boxes[:, 3]], axis=1)
     return np.asarray(((room < EDGE) & inner).any(axis=1))
-
-
-def _surer(face: Detections, turned: Detections) -> Detections:
-    """Return what a turned look saw, one row or none, if it is clearly surer than what was seen before, one or none."""
-    score = turned.scores.max(initial=0)
-    return turned if score >= max(TURNED_SCORE, face.scores.max(initial=0) + TURNED_GAIN) else face
 
 
 def _faces(found: Detections, width: int, height: int) -> list[Face]:

@@ -6,8 +6,10 @@ large networks, :func:`finish` does the rest, most of it on the processor, and m
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +36,7 @@ from restorer.pipeline.select import select, unchanged_reason
 from restorer.pipeline.upsample import enlarge, enlarged_size
 from restorer.report import FaceReport, ModelReport, PhotoReport, Status
 from restorer.resample import resize, scaling, to_dtype, transform
+from restorer.runtime.device import thread_limit
 from restorer.tone import tone_of
 
 TOOL = "restorer"
@@ -234,10 +237,12 @@ def _in_own_colours(
         return []
     icc = prepared.photo.metadata.icc
     tone = None if colorize else tone_of(prepared.photo.pixels)
-    return [
-        RestoredFace(aligned, own_colours(face.pixels, aligned.crop, icc, tone, keep=not colorize))
-        for face, aligned in zip(restored, prepared.aligned, strict=True)
-    ]
+
+    def in_own_colours(face: RestoredFace, aligned: AlignedFace) -> RestoredFace:
+        return RestoredFace(aligned, own_colours(face.pixels, aligned.crop, icc, tone, keep=not colorize))
+
+    with ThreadPoolExecutor(thread_limit() or os.cpu_count()) as pool:  # OpenCV and NumPy let go of Python's lock
+        return list(pool.map(in_own_colours, restored, prepared.aligned))
 
 
 def finish(painted: Painted, options: RestoreOptions) -> Restoration:

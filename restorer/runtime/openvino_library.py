@@ -10,9 +10,9 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from restorer.errors import DeviceError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE_SIDE = 128
 """Side of the image that networks without a fixed size are traced with; a multiple of every network's multiple."""
+_CONVERTER = "openvino.tools.ovc"
 _ALONE = threading.RLock()
 """Held while OpenVINO is imported or made to believe something: networks are opened by several threads."""
 
@@ -80,7 +81,7 @@ def convert(checkpoint: Checkpoint) -> ov.Model:
         converter.setLevel(logging.CRITICAL)
         with _telemetry_absent(), warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")  # tracing warns of every Python number it turns into a constant
-            model: ov.Model = openvino.convert_model(
+            model: ov.Model = _converter()(
                 checkpoint.module,
                 example_input=torch.zeros(1, 3, side, side),
                 input=[openvino.PartialShape([1, 3, free, free])],
@@ -114,9 +115,23 @@ def import_openvino() -> ModuleType:
 
 @functools.cache
 def _import_openvino() -> ModuleType:
-    with _telemetry_absent(), warnings.catch_warnings():
+    # its converter, which is optional, takes twice as long to import as all else of it, and few runs convert
+    with _telemetry_absent(), _absent(_CONVERTER), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return importlib.import_module("openvino")
+        openvino = importlib.import_module("openvino")
+    if not hasattr(openvino, "convert_model"):
+        openvino.convert_model = _convert_model  # type: ignore[attr-defined]  # for others in this process
+    return openvino
+
+
+def _converter() -> Callable[..., ov.Model]:
+    converter: Callable[..., ov.Model] = importlib.import_module(_CONVERTER).convert_model
+    return converter
+
+
+def _convert_model(*arguments: Any, **keywords: Any) -> ov.Model:  # noqa: ANN401 - whatever OpenVINO's own takes
+    """Import OpenVINO's converter when it is called."""
+    return _converter()(*arguments, **keywords)
 
 
 @contextlib.contextmanager
@@ -126,17 +141,22 @@ def _telemetry_absent() -> Iterator[None]:
     It takes that package as optional and has a stand-in for its absence. Some of its modules ask when it is imported,
     some when it converts, and all may have asked before, where somebody else imported it first.
     """
-    package = "openvino_telemetry"
-    _ALONE.acquire()
-    loaded = sys.modules.pop(package, None)
-    sys.modules[package] = None  # type: ignore[assignment]  # Python's way to say: not to be imported
-    try:
+    with _absent("openvino_telemetry"):
         for name, module in list(sys.modules.items()):
-            if name.startswith("openvino.tools.ovc") and hasattr(module, "tm"):
-                setattr(module, "tm", importlib.import_module("openvino.tools.ovc.telemetry_stub"))  # noqa: B010
+            if name.startswith(_CONVERTER) and hasattr(module, "tm"):
+                setattr(module, "tm", importlib.import_module(f"{_CONVERTER}.telemetry_stub"))  # noqa: B010
         yield
-    finally:
-        del sys.modules[package]
-        if loaded is not None:
-            sys.modules[package] = loaded
-        _ALONE.release()
+
+
+@contextlib.contextmanager
+def _absent(package: str) -> Iterator[None]:
+    """Make a package seem not to be installed."""
+    with _ALONE:
+        loaded = sys.modules.pop(package, None)
+        sys.modules[package] = None  # type: ignore[assignment]  # Python's way to say: not to be imported
+        try:
+            yield
+        finally:
+            del sys.modules[package]
+            if loaded is not None:
+                sys.modules[package] = loaded

@@ -101,6 +101,8 @@ class DetectorSettings:
     """Added to the face logit on export, so that the customary threshold is the right operating point."""
     variance_floor: float = 0.1
     """Least variance of a channel on export, in medians of its layer, see ``raise_variances``."""
+    upright_score: float = 0.998
+    """Written down on export, see :class:`NetworkContract`: measure it on faces that stand, lie and hang."""
     save_every: int = 4_000
     """Images between two saved states."""
     log_every: int = 200
@@ -139,7 +141,7 @@ class DetectorTrainer(Trainer[list[Views]]):
     """
 
     kind = "detector"
-    free = FREE | {"images", "score_bias", "variance_floor"}
+    free = FREE | {"images", "score_bias", "variance_floor", "upright_score"}
 
     def __init__(
         self,
@@ -300,7 +302,7 @@ def export_detector(run: Path, output: Path, settings: DetectorSettings) -> int:
     Args:
         run: The run's folder.
         output: The file to write.
-        settings: The run's settings; ``score_bias`` and ``variance_floor`` are applied.
+        settings: The run's settings; ``score_bias``, ``variance_floor`` and ``upright_score`` are applied.
 
     Raises:
         UsageError: The folder holds no run of a detector.
@@ -311,7 +313,12 @@ def export_detector(run: Path, output: Path, settings: DetectorSettings) -> int:
     facts = {"images": state["images"], "steps": state["step"], "settings": asdict(settings)}
     facts["torch"] = str(torch.__version__)
     save_detector(
-        output, state["averaged"], facts, score_bias=settings.score_bias, variance_floor=settings.variance_floor
+        output,
+        state["averaged"],
+        facts,
+        score_bias=settings.score_bias,
+        variance_floor=settings.variance_floor,
+        upright_score=settings.upright_score,
     )
     return int(state["images"])
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from restorer.checkpoints import load_checkpoint
+from restorer.checkpoints.reading import CONFIG_KEY
 from restorer.checkpoints.safetensors_file import read_metadata, save_safetensors
+from restorer.contract import NetworkContract
 from restorer.errors import WeightsError
 from restorer.networks.retinaface import RetinaFaceMobileNet
 from restorer.training.detector_losses import Outputs
@@ -137,7 +139,13 @@ class WithFeatures(nn.Module):
 
 
 def save_detector(
-    path: Path, state: dict[str, Tensor], facts: dict[str, Any], *, score_bias: float = 0.0, variance_floor: float = 0.0
+    path: Path,
+    state: dict[str, Tensor],
+    facts: dict[str, Any],
+    *,
+    score_bias: float = 0.0,
+    variance_floor: float = 0.0,
+    upright_score: float = NetworkContract.upright_score,
 ) -> None:
     """Write a detector as safetensors, whole or not at all.
 
@@ -147,6 +155,7 @@ def save_detector(
         facts: What is to be known about its training; written as JSON into the file's metadata.
         score_bias: Added to the face logit of every prior, see :func:`shift_scores`.
         variance_floor: See :func:`raise_variances`.
+        upright_score: See :class:`NetworkContract`.
 
     Raises:
         OutputError: The file cannot be written.
@@ -156,4 +165,5 @@ def save_detector(
     shift_scores(network, score_bias)
     raise_variances(network, variance_floor)
     metadata = {"format": "pt", "architecture": ARCHITECTURE, "training": json.dumps(facts)}
+    metadata[CONFIG_KEY] = json.dumps({"contract": {"upright_score": upright_score}})
     save_safetensors(path, network.state_dict(), metadata)

@@ -1,5 +1,7 @@
 """Detection of drawn faces whose boxes and points are known, by a network that knows them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -100,6 +102,16 @@ def test_a_face_on_its_side_or_upside_down_has_its_points_turned(turns, size):
     assert len(faces) == 1
     assert np.abs(faces[0].landmarks - upright).max() < 0.05 * size
     assert faces[0].score > 0.999
+
+
+@pytest.mark.parametrize(("upright", "looks"), [(0.95, 3), (0.998, 6)])
+def test_how_sure_a_detector_is_of_upright_faces_stands_in_its_contract(upright, looks):
+    class Modest(DrawnFaceEngine):
+        contract = replace(DrawnFaceEngine.contract, upright_score=upright)
+
+    engine = Modest(lambda size: 0.97 if size >= 16 else 0.0)
+    assert len(Detector(engine, 0.9)(photo(1440, 1080, [(203, 35, 60, 70)]))) == 1
+    assert engine.looks[SMALL] == looks  # a coarse one, a close one and a second one; and three quarter turns
 
 
 def test_turning_back_undoes_numpys_quarter_turns():

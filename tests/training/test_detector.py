@@ -213,10 +213,10 @@ def test_an_exported_run_loads_with_its_bias_and_its_facts(sources, teacher_file
     trainer = make_trainer(sources, teacher_file, tmp_path)
     trainer.save()
     output = tmp_path / "out" / "detector.safetensors"
-    settings = dataclasses.replace(TINY, score_bias=0.5, variance_floor=0.0)
+    settings = dataclasses.replace(TINY, score_bias=0.5, variance_floor=0.0, upright_score=0.97)
     assert export_detector(tmp_path, output, settings) == 0
     loaded = load_checkpoint(output)
-    assert loaded.contract.kind == "detector"
+    assert loaded.contract.kind == "detector" and loaded.contract.upright_score == 0.97
     expected = trainer.averaged.state_dict()
     for name, value in loaded.module.state_dict().items():
         bias = torch.tensor([0.0, 0.5] * 2) if name.startswith("ClassHead") and name.endswith("bias") else 0
@@ -233,7 +233,7 @@ def test_a_run_begins_where_an_exported_one_ended(sources, teacher_file, tmp_pat
     first = make_trainer(sources, teacher_file, tmp_path / "first")
     first.save()
     output = tmp_path / "detector.safetensors"
-    settings = dataclasses.replace(TINY, score_bias=0.5, variance_floor=0.0)
+    settings = dataclasses.replace(TINY, score_bias=0.5, variance_floor=0.0, upright_score=0.97)
     export_detector(tmp_path / "first", output, settings)
     second = make_trainer(sources, teacher_file, tmp_path / "second", seed=4)
     second.start_from(output)
