@@ -122,8 +122,10 @@ def resident() -> float:
 def soak(arguments: argparse.Namespace) -> int:
     """Restore the photographs and check what came out."""
     from restorer import OutputOptions, RestoreOptions, Restorer, Status
+    from restorer.runtime.allocator import share_arenas
     from tests.fakes import FakeEngine, FakeNetworks, brighter
 
+    share_arenas()  # as the command does
     with tempfile.TemporaryDirectory() as place:
         photos, results = Path(place, "photos"), Path(place, "results")
         photos.mkdir()

@@ -113,8 +113,10 @@ def _run(request: Request, options: RestoreOptions, outputs: OutputOptions, stdo
     jobs = _jobs(request, options, outputs)
     with Talk(len(jobs), quiet=request.quiet, verbose=request.verbose) as talk, DownloadBar() as bar:
         from restorer.api import Restorer
+        from restorer.runtime.allocator import share_arenas
         from restorer.weights import WeightStore
 
+        share_arenas()
         store = WeightStore(weights_dir=options.weights_dir, offline=options.offline, notify=talk.note, progress=bar)
         restorer = Restorer(options, store=store, notify=talk.note, describe=talk.detail, tiles=talk.tiles)
         code = _work(restorer, request, jobs, talk, stdout)
