@@ -111,16 +111,23 @@ class Detector:
     def glance(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Face]:
         """Find the faces of a picture that shows them upright and at a good size already: one look at the whole of it.
 
-        Takes, returns and raises what a call does.
+        Where that look is not as sure as the network is of upright faces, looks at its quarter turns follow, and what
+        one of them saw counts if it is clearly surer. Takes, returns and raises what a call does.
         """
         if not _holds_pixels(pixels):
             return []
         height, width = pixels.shape[:2]
         view = view_of((0, 0, width, height), min(1.0, SMALL / max(width, height)), SMALL)
-        (seen,) = self._look(pixels, [view], least=self._threshold)
+        best = self._glance(pixels, view, 0)
+        if best.scores.max(initial=0) < self._upright:
+            for turns in (1, 2, 3):
+                best = self._surer(best, self._glance(pixels, view, turns))
+        return _faces(drop_nested(best), width=width, height=height)
+
+    def _glance(self, pixels: NDArray[np.generic], view: View, turns: int) -> Detections:
+        (seen,) = self._look(pixels, [view], least=self._threshold, turns=turns)
         placed = view.detections_to_photo(seen[plausible(seen)])
-        found = join([blend(placed[group]) for group in suppress(placed.boxes, placed.scores, SAME_FACE)])
-        return _faces(drop_nested(found), width=width, height=height)
+        return join([blend(placed[group]) for group in suppress(placed.boxes, placed.scores, SAME_FACE)])
 
     @property
     def _candidate_score(self) -> float:
@@ -210,7 +217,7 @@ class Detector:
         )
 
     def _surer(self, face: Detections, turned: Detections) -> Detections:
-        """Return what a turned look saw, one row or none, if it is clearly surer than what was seen before."""
+        """Return what a turned look saw if it is clearly surer than what was seen before."""
         gain = 1 - self._upright
         return turned if turned.scores.max(initial=0) >= max(self._upright, face.scores.max(initial=0) + gain) else face
 

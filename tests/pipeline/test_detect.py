@@ -192,6 +192,19 @@ def test_a_glance_at_a_large_picture_is_reduced_and_placed():
     assert engine.looks == {SMALL: 1}
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_glance_that_is_not_sure_turns_the_picture(turns):
+    pixels = photo(256, 256, [(60, 50, 130, 130)])
+    pixels[50:115, 60:190, 0] = 255
+    engine = UprightEngine()
+    (face,) = Detector(engine, 0.5).glance(np.ascontiguousarray(np.rot90(pixels, turns)))
+    upright = POINTS * 130 + [59.5, 49.5]
+    for _ in range(turns):  # np.rot90 takes x, y to y, width - 1 - x
+        upright = np.stack([upright[:, 1], 255 - upright[:, 0]], axis=1)
+    assert np.abs(face.landmarks - upright).max() < 0.05 * 130
+    assert engine.looks == {SMALL: 1 if turns == 0 else 4}
+
+
 def test_a_glance_refuses_and_leaves_out_what_a_call_does():
     look = Detector(DrawnFaceEngine(), 0.9)
     assert look.glance(np.zeros((0, 0, 3), np.uint8)) == []
