@@ -19,7 +19,7 @@ from PIL import Image
 
 from restorer.cli.restore import restore_command
 from restorer.weights import WeightFile
-from tests.fakes import face_at
+from tests.fakes import detector_of, face_at
 from tests.networks_at_hand import compact, randomised, retinaface, save_pth, small_gfpgan
 from tests.weights.conftest import Server, server
 
@@ -160,8 +160,7 @@ def test_after_one_failed_connection_the_run_tries_no_other(
         for name in (FACE, DETECTOR):
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/{name}"
             world.table[name] = dataclasses.replace(world.table[name], urls=(url, world.server.url(f"{name}-mirror")))
-        found = [face_at(32, 32, 40)]
-        monkeypatch.setattr("restorer.pipeline.networks.Detector", lambda *_, **__: lambda pixels: found)
+        monkeypatch.setattr("restorer.pipeline.networks.Detector", detector_of(face_at(32, 32, 40)))
         result = run("a.png", "b.png")
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(10)

@@ -14,7 +14,6 @@ from restorer import runtime
 from restorer.api import Restorer
 from restorer.contract import NetworkContract
 from restorer.errors import OutOfMemoryError, WeightsError
-from restorer.faces import Face
 from restorer.options import RestoreOptions
 from restorer.photo import Metadata, Photo
 from restorer.pipeline import networks as module
@@ -22,7 +21,7 @@ from restorer.pipeline.networks import OpenedNetworks
 from restorer.report import ModelReport, Status
 from restorer.runtime import Engine
 from restorer.weights import Weights
-from tests.fakes import CONTRACT, FakeEngine, brighter, face_at
+from tests.fakes import CONTRACT, FakeEngine, brighter, detector_of, face_at
 
 NOTICE = "using the bundled network detector-lite in place of a better one: no connection"
 UPSAMPLER = NetworkContract("fake", "upsampler", scale=1 / 255, upscale=2)
@@ -63,21 +62,6 @@ def repeat_up_to(most: int) -> Any:
         return batch.repeat(2, axis=2).repeat(2, axis=3)
 
     return enlarge
-
-
-def detector_of(face: Face) -> type:
-    """Return a detector that sees this face everywhere."""
-
-    class Sees:
-        def __init__(self, engine: object, threshold: float, *, batch: int = 8) -> None:
-            pass
-
-        def __call__(self, pixels: NDArray[Any]) -> list[Face]:
-            return [face]
-
-        glance = __call__
-
-    return Sees
 
 
 @pytest.fixture
