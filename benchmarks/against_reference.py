@@ -178,6 +178,11 @@ class Race:
         """Run pairs and print their median ratio."""
         files = {script: self.work / f"{script.stem}-{task}" for script in (OURS, THEIRS)}
         suffix = ".npy" if task == "network" else ".png"
+        if task == "whole":
+            answers = self.work / "answers.npz"
+            answers.unlink(missing_ok=True)
+            ours = ("--answers", answers, *ours)
+            self.run(OURS, task, "--output", files[OURS].with_suffix(suffix), *arguments, *ours)
         pairs = []
         for _ in range(self.pairs):
             both = []

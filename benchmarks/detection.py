@@ -12,7 +12,7 @@ Printed are, per photograph and in all,
 - points: the mean distance of the five points to facexlib's in the view (of five, down to a sixteenth) in which the
   face is nearest to 112 pixels, in eye distances, median over the faces; and for comparison the distance between
   facexlib and itself on the photograph cut by a few pixels: the noise of its points, the least to be expected;
-- the number of network looks by canvas size, and the time.
+- the number of network looks by the longer side of what was looked at, and the time.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Tally:
 
 
 class CountingEngine:
-    """An engine that counts the views it is shown, by the side of the canvas."""
+    """An engine that counts the views it is shown, by their longer side."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -102,7 +102,8 @@ class CountingEngine:
 
     def __call__(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Count and run a batch."""
-        self.looks[batch.shape[-1]] = self.looks.get(batch.shape[-1], 0) + len(batch)
+        side = max(batch.shape[2:])
+        self.looks[side] = self.looks.get(side, 0) + len(batch)
         return self._engine(batch)
 
 

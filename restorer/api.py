@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from restorer.pipeline.networks import Networks, OpenedNetworks
 from restorer.pipeline.stream import Advance, Stream
 from restorer.report import PhotoReport
 from restorer.runtime.device import pick_device, split_devices
+from restorer.runtime.engine import Engine
 from restorer.weights import WeightStore
 
 
@@ -40,6 +42,7 @@ class Restorer:
         notify: Callable[[str], None] | None = None,
         describe: Callable[[str], None] | None = None,
         tiles: Callable[[int, int], None] | None = None,
+        early: Future[Engine] | None = None,
     ) -> None:
         """Prepare; nothing is opened or downloaded yet.
 
@@ -50,6 +53,7 @@ class Restorer:
             notify: Gets sentences for the user, such as a fall-back to a bundled network.
             describe: Gets a line about every network that is opened.
             tiles: Gets the number of background tiles done, and of all tiles of a photograph.
+            early: The face network as :func:`restorer.early.begin_to_open` opens it, for a single device.
 
         Raises:
             UsageError: The options name a face model that nobody knows, or devices that are no list.
@@ -70,6 +74,7 @@ class Restorer:
                     describe=describe,
                     tiles=tiles,
                     lock=lock,
+                    early=early,
                 )
                 for device in self._devices
             ]

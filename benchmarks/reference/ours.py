@@ -1,7 +1,7 @@
 """Run a task with this project and print what it took as one JSON line; the counterpart of `upstream.py`.
 
-The detector's weights are random here, so that it finds nothing. It is run for its time, view for view, and a small
-detector that does find the faces answers in its place and decides which views are looked at; its time counts, too.
+The detector's weights are random here, so that it finds nothing. It is run for its time, view for view; a small
+detector that does find the faces has answered in its place once, in a run before, and so decided what is looked at.
 """
 
 from __future__ import annotations
@@ -13,10 +13,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from restorer.options import RestoreOptions
+    from restorer.pipeline.networks import OpenedNetworks
+    from restorer.runtime import Engine
 
 
 class Spent:
@@ -39,23 +46,74 @@ class Spent:
         return {"seconds": [wall for wall, _ in self._taken], "processor": [used for _, used in self._taken]}
 
 
-class Paid:
-    """An engine that runs one network for its time and another for its answers."""
+class Answers:
+    """What a small detector that does find the faces says to each view in turn: written down once, then told again."""
 
-    def __init__(self, costly: Any, telling: Any) -> None:  # noqa: ANN401 - two engines
-        self._costly, self._telling = costly, telling
-        self.contract = telling.contract
+    def __init__(self, file: Path, detector: str) -> None:
+        """Read the file, or open the detector to write it."""
+        from restorer.contract import NetworkContract
+        from restorer.runtime import open_engine
+        from restorer.weights import WeightStore
+
+        self._file, self._asked = file, 0
+        self._told: list[tuple[NDArray[np.float32], ...]] = []
+        self._engine: Engine | None = None
+        if not file.exists():
+            self._engine = open_engine(WeightStore(offline=True).detector(detector), device="cpu")
+            self.contract = self._engine.contract
+            return
+        with np.load(file) as kept:
+            self.contract = NetworkContract.from_dict(json.loads(str(kept["contract"])))
+            self._told = [tuple(kept[f"{n}.{k}"] for k in range(3)) for n in range(int(kept["count"]))]
 
     def __call__(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Run both, return the second's answer."""
+        """Return the next answer."""
+        if self._engine is not None:
+            self._told.append(self._engine(batch))
+        self._asked += 1
+        return self._told[self._asked - 1]
+
+    def keep(self) -> None:
+        """Write down what was answered; in another run, see that the same was asked."""
+        if self._engine is None:
+            if self._asked != len(self._told):
+                raise SystemExit(f"{self._asked} views, but {self._file} has answers to {len(self._told)}: remove it")
+            return
+        told = {f"{n}.{k}": array for n, answer in enumerate(self._told) for k, array in enumerate(answer)}
+        np.savez(self._file, contract=json.dumps(self.contract.to_dict()), count=len(self._told), **told)
+
+
+class Paid:
+    """An engine that runs one network for its time and gives another's answers."""
+
+    def __init__(self, costly: Any, answers: Answers) -> None:  # noqa: ANN401 - an engine
+        self._costly, self._answers = costly, answers
+        self.contract = answers.contract
+
+    def __call__(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Run the network, return the answer."""
         self._costly(batch)
-        answer: tuple[NDArray[np.float32], ...] = self._telling(batch)
-        return answer
+        return self._answers(batch)
 
 
-def networks(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - OpenedNetworks, imported late
-    """Return the networks of the reference's run: random GFP-GAN and RetinaFace of the official shapes."""
+def options(arguments: argparse.Namespace) -> RestoreOptions:
+    """Return the options of the reference's run."""
     from restorer.options import RestoreOptions
+
+    return RestoreOptions(
+        model=str(arguments.weights / "GFPGANv1.4.pth"),
+        device="cpu",
+        precision=arguments.precision,
+        offline=True,
+        restore_sharp=True,  # the reference restores every face, too
+        restore_drawn=True,
+    )
+
+
+def networks(
+    arguments: argparse.Namespace, answers: Answers | None = None, early: Future[Engine] | None = None
+) -> OpenedNetworks:
+    """Return the networks of the reference's run: random GFP-GAN and RetinaFace of the official shapes."""
     from restorer.pipeline.detect import Detector
     from restorer.pipeline.networks import OpenedNetworks
     from restorer.runtime import open_engine
@@ -66,20 +124,12 @@ def networks(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - OpenedNetw
         def find(self) -> Callable[..., Any]:
             store = WeightStore(offline=True)
             costly = open_engine(store.detector(str(arguments.weights / "detection_Resnet50_Final.pth")), device="cpu")
-            telling = open_engine(store.detector(arguments.detector), device="cpu")
-            find = Detector(Paid(costly, telling), options.det_threshold)
+            assert answers is not None
+            find = Detector(Paid(costly, answers), self._options.det_threshold)
             self._confirm = find.glance
             return find
 
-    options = RestoreOptions(
-        model=str(arguments.weights / "GFPGANv1.4.pth"),
-        device="cpu",
-        precision=arguments.precision,
-        offline=True,
-        restore_sharp=True,  # the reference restores every face, too
-        restore_drawn=True,
-    )
-    return Timed(options)
+    return Timed(options(arguments), early=early)
 
 
 def network(arguments: argparse.Namespace) -> dict[str, object]:
@@ -96,17 +146,23 @@ def network(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def whole(arguments: argparse.Namespace) -> dict[str, object]:
-    """Restore one photograph, file to file; the caller times the process."""
+    """Restore one photograph, file to file, as the command does; the caller times the process."""
+    from restorer.early import begin_to_open
+    from restorer.weights import WeightStore
+
+    early = begin_to_open(WeightStore(offline=True), options(arguments))
     from restorer.api import Restorer
     from restorer.inputs import Input
     from restorer.outputs import Job
 
-    opened = networks(arguments)
+    answers = Answers(arguments.answers, arguments.detector)
+    opened = networks(arguments, answers, early)
     photo = arguments.photo
     job = Job(Input(str(photo), Path(photo.name), photo), output=arguments.output, comparison=None, format="PNG")
-    (report,) = Restorer(opened._options, engines=opened).run([job])
+    (report,) = Restorer(options(arguments), engines=opened).run([job])
     if report.error is not None:
         raise report.error
+    answers.keep()
     return {"faces": report.restored_faces, "steps": dict(report.seconds), "torch": "torch" in sys.modules}
 
 
@@ -129,7 +185,7 @@ def paste(arguments: argparse.Namespace) -> dict[str, object]:
         canvas = enlarge(pixels, 2)
         with spent:
             masks = [face_mask(face, scale=2) for face in aligned]
-            paste_faces(canvas, restored, masks, scale=2, in_place=True)  # as the pipeline does
+            paste_faces(canvas, restored, masks, scale=2, in_place=True, interpolated=True)  # as the pipeline does
     return spent.said()
 
 
@@ -167,10 +223,15 @@ def main() -> None:
     parser.add_argument("--photo", type=Path)
     parser.add_argument("--faces", type=Path)
     parser.add_argument("--crop", type=Path)
+    parser.add_argument("--answers", type=Path, help="what the detector says: written where it does not exist yet")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--repeat", type=int, default=1)
     arguments = parser.parse_args()
+
+    from restorer.cli.boundary import end_process
+
     print(json.dumps(TASKS[arguments.task](arguments)))
+    end_process(0)  # as the command does
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,8 +68,30 @@ def main_of(command: click.Command, name: str) -> NoReturn:
     try:
         command.main(prog_name=name)
     except KeyboardInterrupt:  # outside of any command: while arguments were read
-        sys.exit(ExitCode.SIGINT)
+        end_process(ExitCode.SIGINT)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            end_process(end.code or 0)
+        raise
     raise AssertionError("click ends the process itself")
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process; where nothing is left to do, at once: taking networks apart takes longer than a photograph.
+
+    Nor is a network waited for that is still being opened for faces that were not there. Where any other thread is at
+    work, Python's own way waits for it.
+    """
+    # it is loaded where it was used
+    opening = getattr(sys.modules.get("restorer.early"), "OPENING", "")
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if any(not thread.daemon and not (opening and thread.name.startswith(opening)) for thread in others):
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # a reader gone, closed, never there: told of by now
+            stream.flush()
+    atexit._run_exitfuncs()  # what packages have left to do when Python ends
+    os._exit(code)
 
 
 def say(message: str) -> None:

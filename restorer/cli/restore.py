@@ -112,13 +112,16 @@ def _check(request: Request, options: RestoreOptions, outputs: OutputOptions) ->
 def _run(request: Request, options: RestoreOptions, outputs: OutputOptions, stdout: BinaryIO) -> ExitCode:
     jobs = _jobs(request, options, outputs)
     with Talk(len(jobs), quiet=request.quiet, verbose=request.verbose) as talk, DownloadBar() as bar:
-        from restorer.api import Restorer
+        from restorer.early import begin_to_open
         from restorer.runtime.allocator import share_arenas
         from restorer.weights import WeightStore
 
         share_arenas()
         store = WeightStore(weights_dir=options.weights_dir, offline=options.offline, notify=talk.note, progress=bar)
-        restorer = Restorer(options, store=store, notify=talk.note, describe=talk.detail, tiles=talk.tiles)
+        early = begin_to_open(store, options) if options.strength and not request.dry_run else None
+        from restorer.api import Restorer  # most of the program, loaded meanwhile
+
+        restorer = Restorer(options, store=store, notify=talk.note, describe=talk.detail, tiles=talk.tiles, early=early)
         code = _work(restorer, request, jobs, talk, stdout)
         talk.finish()
     return code

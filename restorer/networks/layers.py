@@ -1,9 +1,13 @@
-"""What the face networks share: leaky ReLU, resizing by two and the residual block."""
+"""What the face networks share: leaky ReLU and the residual block."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own idiom)
+
+from restorer.networks.doubling import doubled_convolution, resize
+
+__all__ = ["LEAK", "ResidualBlock", "leaky", "resize"]
 
 LEAK = 0.2
 """Slope of every leaky ReLU for negative values."""
@@ -12,11 +16,6 @@ LEAK = 0.2
 def leaky(features: Tensor) -> Tensor:
     """Apply the leaky ReLU that all networks here use."""
     return F.leaky_relu(features, LEAK)
-
-
-def resize(features: Tensor, factor: float) -> Tensor:
-    """Scale bilinearly with half-pixel centres."""
-    return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 class ResidualBlock(nn.Module):
@@ -31,6 +30,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return N×out×(factor·H)×(factor·W)."""
-        inner = resize(leaky(self.conv1(features)), self.factor)
-        out: Tensor = leaky(self.conv2(inner)) + self.skip(resize(features, self.factor))
+        inner = leaky(self.conv1(features))
+        out: Tensor
+        if self.factor == 2:
+            # a 1×1 and resizing may change places: fewer pixels for the 1×1
+            out = leaky(doubled_convolution(inner, self.conv2.weight, self.conv2.bias)) + resize(self.skip(features), 2)
+        else:
+            out = leaky(self.conv2(resize(inner, self.factor))) + self.skip(resize(features, self.factor))
         return out

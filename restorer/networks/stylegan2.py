@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own idiom)
 
-from restorer.networks.layers import LEAK, leaky, resize
+from restorer.networks.doubling import doubled_convolution, resize
+from restorer.networks.layers import LEAK, leaky
 from restorer.networks.sizes import SMALLEST, GFPGANSizes
 
 
@@ -37,15 +38,17 @@ class ModulatedConv2d(nn.Module):
         self.modulation = nn.Linear(style_dim, in_channels)
         nn.init.ones_(self.modulation.bias)  # a style of zero passes the features unchanged
 
-    def forward(self, features: Tensor, code: Tensor) -> Tensor:
-        """Map N×in×H×W features and N×style_dim codes to N×out×H×W."""
+    def forward(self, features: Tensor, code: Tensor, *, double: bool = False) -> Tensor:
+        """Map N×in×H×W features and N×style_dim codes to N×out×H×W; ``double``: of features (3×3) doubled first."""
         style = self.modulation(code)
         weight = self.weight[0]
-        out = F.conv2d(features * style[:, :, None, None].to(features.dtype), weight, padding=self.padding)
+        features = features * style.reshape(*style.shape, 1, 1).to(features.dtype)
+        out = doubled_convolution(features, weight) if double else F.conv2d(features, weight, padding=self.padding)
         if self.demodulate:
             # float32: squares of bf16 styles lose the digits that keep the output's variance at one
             energy = style.float().square() @ weight.float().square().sum(dim=(2, 3)).t()
-            out = out * torch.rsqrt(energy + 1e-8)[:, :, None, None].to(out.dtype)
+            scale = (energy + 1e-8).pow(-0.5)
+            out = out * scale.reshape(*scale.shape, 1, 1).to(out.dtype)
         return out
 
 
@@ -61,9 +64,7 @@ class StyleLayer(nn.Module):
 
     def forward(self, features: Tensor, code: Tensor, noise: Tensor) -> Tensor:
         """Map N×in×H×W features, N×style_dim codes and 1×1×H'×W' noise to N×out×H'×W'."""
-        if self.upsample:
-            features = resize(features, 2)
-        out = self.modulated_conv(features, code) * math.sqrt(2)
+        out = self.modulated_conv(features, code, double=self.upsample) * math.sqrt(2)
         return leaky(out + (self.weight * noise).to(out.dtype) + self.bias.to(out.dtype))
 
 
@@ -164,7 +165,7 @@ class StyleGAN2Prior(nn.Module):
         alpha, beta = condition
         if not self.sft_half:
             return features * alpha + beta
-        passed, changed = features.chunk(2, dim=1)
+        passed, changed = torch.split(features, int(features.shape[1]) // 2, dim=1)
         return torch.cat([passed, changed * alpha + beta], dim=1)
 
     def forward(

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import secrets
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -26,17 +25,29 @@ MIN_QUALITY = 92
 """Least quality of a result, on each lossy format's own scale, unless one is asked for."""
 
 _TIFF_LZW, _TIFF_HORIZONTAL = 5, 2
-# Effort of the encoders. PNG: level 4 of 9 needs half of level 6's time for 4 % more bytes, and looking for runs alone,
-# rather than for repetitions, half of that again, without more bytes where neighbouring pixels are all that is alike,
-# as in a photograph in colour; at 16 bits, where the low byte is noise, levels above 1 win nothing. AVIF: 9 of 10 needs
-# a seventh of the default's time for 10 % more bytes; HEIF: a quarter for 17 %.
-_PNG_REPETITIONS: dict[str, Any] = {"compress_level": 4}
-_PNG_RUNS: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-_DEEP_PNG_LEVEL, _AVIF_SPEED, _HEIF_PRESET = 1, 9, "ultrafast"
+# Effort of the encoders. A PNG costs most where the best of five filters is chosen for each row (zlib's level 4, say,
+# with 4 % more bytes than level 6 in half of its time). Where neighbouring pixels are all that is alike, as in most
+# photographs in colour, one filter and runs alone need a third of that, and where there are repetitions, another filter
+# and level 3 half: whichever a sample shows to suffice. At 16 bits, where the low byte is noise, levels above 1 win
+# nothing. AVIF: 9 of 10 needs a seventh of the default's time for 10 % more bytes; HEIF: a quarter for 17 %.
+_PNG_RUNS = [
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+]
+_PNG_REPETITIONS = [
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
+    *(cv2.IMWRITE_PNG_COMPRESSION, 3),
+]
+_PNG_DEEP = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+_TIFF_DEEP = [cv2.IMWRITE_TIFF_COMPRESSION, _TIFF_LZW, cv2.IMWRITE_TIFF_PREDICTOR, _TIFF_HORIZONTAL]
+_PNG_CAREFUL: dict[str, Any] = {"compress_level": 4}
+_PNG_LONGER = 1.15
+"""The quicker ways are taken where they make the sample at most so many times longer."""
+_AVIF_SPEED, _HEIF_PRESET = 9, "ultrafast"
 _PNG_SAMPLE = (512, 128)
 """Width and height of the part, from the middle, by which the effort for a PNG is chosen."""
-_PNG_LONGER = 1.03
-"""Runs alone are looked for where that makes the sample at most so many times longer."""
 _GREY_PROFILE = b"GRAY"
 _STEM_BYTES = 200
 """What a temporary name takes of the real one: with its additions it then fits the usual limit of 255 bytes."""
@@ -160,7 +171,10 @@ def _is_grey(photo: Photo) -> bool:
 def _encode(photo: Photo, name: str, quality: int | None) -> bytes:
     if name == "PPM" and photo.depth == 16:
         return _encode_deep_pnm(photo)
-    data = _encode_deep(photo, name) if photo.depth == 16 else _encode_pillow(photo, name, quality)
+    if photo.depth == 16 and name != "PNG":
+        data = _encoded(_values(photo), ".tiff", _TIFF_DEEP)
+    else:
+        data = _encode_png(photo) if name == "PNG" else _encode_pillow(photo, name, quality)
     if name == "PNG":
         return containers.png_with_metadata(data, photo.metadata)
     if name == "JPEG":
@@ -173,9 +187,7 @@ def _encode(photo: Photo, name: str, quality: int | None) -> bytes:
 def _encode_pillow(photo: Photo, name: str, quality: int | None) -> bytes:
     if name == "HEIF":
         codecs.register_heif()
-    image = _image(photo)
-    settings = _png_effort(image) if name == "PNG" else _settings(photo, name, quality)
-    return _saved(image, name, settings)
+    return _saved(_image(photo), name, _settings(photo, name, quality))
 
 
 def _saved(image: Image.Image, name: str, settings: dict[str, Any]) -> bytes:
@@ -184,13 +196,38 @@ def _saved(image: Image.Image, name: str, settings: dict[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def _png_effort(image: Image.Image) -> dict[str, Any]:
-    """Return the settings that suit a picture: the quicker ones where they cost next to nothing."""
-    (width, height), (most_wide, most_high) = image.size, _PNG_SAMPLE
+def _encode_png(photo: Photo) -> bytes:
+    if photo.depth == 16:
+        return _encoded(_values(photo), ".png", _PNG_DEEP)
+    effort = None if photo.alpha is not None and _is_grey(photo) else _png_effort(photo)  # OpenCV has no grey and alpha
+    return _saved(_image(photo), "PNG", _PNG_CAREFUL) if effort is None else _encoded(_values(photo), ".png", effort)
+
+
+def _png_effort(photo: Photo) -> list[int] | None:
+    """Return the quickest of the quick ways that cost next to nothing in a sample; None: none of them."""
+    (width, height), (most_wide, most_high) = photo.size, _PNG_SAMPLE
     x0, y0 = max(0, width - most_wide) // 2, max(0, height - most_high) // 2
-    sample = image.crop((x0, y0, min(width, x0 + most_wide), min(height, y0 + most_high)))
-    runs, repetitions = (len(_saved(sample, "PNG", settings)) for settings in (_PNG_RUNS, _PNG_REPETITIONS))
-    return _PNG_RUNS if runs <= _PNG_LONGER * repetitions else _PNG_REPETITIONS
+    part = np.s_[y0 : y0 + most_high, x0 : x0 + most_wide]
+    sample = replace(photo, pixels=photo.pixels[part], alpha=None if photo.alpha is None else photo.alpha[part])
+    values = _values(sample)
+    most = _PNG_LONGER * len(_saved(_image(sample), "PNG", _PNG_CAREFUL))
+    return next((way for way in (_PNG_RUNS, _PNG_REPETITIONS) if len(_encoded(values, ".png", way)) <= most), None)
+
+
+def _values(photo: Photo) -> Pixels:
+    """Return a photograph's pixels as OpenCV writes them."""
+    if photo.alpha is not None:
+        return cast("Pixels", cv2.cvtColor(np.dstack([photo.pixels, photo.alpha]), cv2.COLOR_RGBA2BGRA))
+    if _is_grey(photo):
+        return cast("Pixels", np.ascontiguousarray(photo.pixels[..., 0]))
+    return cast("Pixels", cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2BGR))
+
+
+def _encoded(values: Pixels, suffix: str, settings: list[int]) -> bytes:
+    ok, data = cv2.imencode(suffix, values, settings)
+    if not ok:
+        raise ValueError("the encoder refused it")
+    return data.tobytes()
 
 
 def _image(photo: Photo) -> Image.Image:
@@ -228,22 +265,6 @@ def _settings(photo: Photo, name: str, quality: int | None) -> dict[str, Any]:
 
 def _given(values: dict[str, bytes | None]) -> dict[str, bytes]:
     return {key: value for key, value in values.items() if value}
-
-
-def _encode_deep(photo: Photo, name: str) -> bytes:
-    """Encode 16-bit PNG or TIFF with OpenCV."""
-    if photo.alpha is not None:
-        values = cv2.cvtColor(np.dstack([photo.pixels, photo.alpha]), cv2.COLOR_RGBA2BGRA)
-    else:
-        values = photo.pixels[..., 0] if _is_grey(photo) else cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2BGR)
-    if name == "PNG":
-        ok, data = cv2.imencode(".png", values, [cv2.IMWRITE_PNG_COMPRESSION, _DEEP_PNG_LEVEL])
-    else:
-        settings = [cv2.IMWRITE_TIFF_COMPRESSION, _TIFF_LZW, cv2.IMWRITE_TIFF_PREDICTOR, _TIFF_HORIZONTAL]
-        ok, data = cv2.imencode(".tiff", np.ascontiguousarray(values), settings)
-    if not ok:
-        raise ValueError("the encoder refused it")
-    return bytes(data)
 
 
 def _encode_deep_pnm(photo: Photo) -> bytes:

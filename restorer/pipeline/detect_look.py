@@ -53,11 +53,11 @@ class Looker:
         for start in range(0, len(views), self._batch):
             part = views[start : start + self._batch]
             batch = np.rot90(network_input(pixels, part, self._engine.contract), turns, axes=(2, 3))
-            side = part[0].canvas
+            height, width = batch.shape[2:]
             boxes, probabilities, points = self._engine(np.ascontiguousarray(batch))
             for outputs in zip(boxes, probabilities, points, strict=True):
-                found = decode(outputs[0], outputs[1], outputs[2], (side, side), least)
-                results.append(turn_back(found, turns, side))
+                found = decode(outputs[0], outputs[1], outputs[2], (height, width), least)
+                results.append(turn_back(found, turns, (height, width)))
         return results
 
     def closest(

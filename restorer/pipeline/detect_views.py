@@ -1,7 +1,8 @@
-"""What the detector looks at: windows of the photograph, each resized into a square canvas of one of two fixed sizes.
+"""What the detector looks at: windows of the photograph, each resized into a square canvas of one of two sizes.
 
-Two sizes only, so that a compiled network is built twice and a GPU can batch; whole views, tiles and close looks at one
-face are all the same thing, a :class:`View`.
+Whole views, tiles and close looks at one face are all the same thing, a :class:`View`. Of the large canvas only what
+its views fill goes through the network; close looks keep the whole of the small one, so that a compiled network sees
+few shapes and a GPU can batch.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def view_of(window: tuple[int, int, int, int], scale: float, canvas: int) -> Vie
 
 def tile_count(side: float) -> int:
     """Return how many overlapping tiles cover a side of so many canvas pixels."""
-    return max(1, math.ceil((side - OVERLAP) / (LARGE - OVERLAP)))
+    # a level is LEVEL_STEP times the one before so that two tiles just suffice: no third one for a rounding error
+    return max(1, math.ceil((side - OVERLAP) / (LARGE - OVERLAP) - 1e-6))
 
 
 def tiles(width: int, height: int, scale: float) -> list[View]:
@@ -83,7 +85,9 @@ def tiles(width: int, height: int, scale: float) -> list[View]:
 
 def _spans(side: int, scale: float) -> list[tuple[int, int]]:
     count = tile_count(side * scale)
-    length = min(side, math.floor(LARGE / scale))
+    # as long as so many tiles that share OVERLAP need to be, in full steps of the network's grid
+    needed = (side * scale + (count - 1) * OVERLAP) / count
+    length = min(side, math.floor(min(LARGE, math.ceil(needed / COARSEST) * COARSEST) / scale))
     starts = np.round(np.linspace(0, side - length, count)).astype(int)
     return [(int(start), int(start) + length) for start in starts]
 
@@ -132,25 +136,31 @@ def render(pixels: NDArray[Any], view: View) -> NDArray[np.float32]:
     return values * np.float32(255 / 65535) if pixels.dtype == np.uint16 else values
 
 
-def turn_back(found: Detections, turns: int, side: int) -> Detections:
+def turn_back(found: Detections, turns: int, shape: tuple[int, int]) -> Detections:
     """Map candidates from a canvas turned by ``np.rot90(canvas, turns)`` to the canvas as it was.
 
-    The points keep their order: left is left for the face upright.
+    The points keep their order: left is left for the face upright. ``shape`` is the turned canvas' height and width.
     """
     corners, points = found.boxes.reshape(-1, 2, 2), found.points
+    height, width = shape
     for _ in range(turns % 4):
-        corners, points = (np.stack([side - place[..., 1], place[..., 0]], axis=-1) for place in (corners, points))
+        corners, points = (np.stack([height - place[..., 1], place[..., 0]], axis=-1) for place in (corners, points))
+        height, width = width, height
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
     return Detections(boxes, found.scores, points)
 
 
 def network_input(pixels: NDArray[np.generic], views: Sequence[View], contract: NetworkContract) -> NDArray[np.float32]:
-    """Return the normalised batch of views that share one canvas size: (N, 3, canvas, canvas) float32.
+    """Return the normalised batch of views that share one canvas size: (N, 3, height, width) float32.
 
-    The free part of a canvas is 0, the mean colour, which to the network looks like the edge of a picture.
+    Height and width are the canvas' side, or for a large canvas the multiple of ``COARSEST`` that holds all views. What
+    is free is 0, the mean colour, which to the network looks like the edge of a picture.
     """
-    side = views[0].canvas
-    batch = np.zeros((len(views), 3, side, side), dtype=np.float32)
+    height = width = views[0].canvas
+    if height == LARGE:
+        sides = max(view.height for view in views), max(view.width for view in views)
+        height, width = (-(-side // COARSEST) * COARSEST for side in sides)
+    batch = np.zeros((len(views), 3, height, width), dtype=np.float32)
     for slot, view in zip(batch, views, strict=True):
         slot[:, : view.height, : view.width] = to_network(render(pixels, view)[None], contract)[0]
     return batch

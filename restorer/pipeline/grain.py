@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restorer.resample import to_float
+from restorer.resample import to_dtype, to_float
 
 Floats = NDArray[np.float32]
 Box = tuple[int, int, int, int]
@@ -84,11 +84,12 @@ class Graining:
             None where there is no grain to speak of, too little flat ground to measure it, or the face has it already.
         """
         gauge = _gauge(box, self.scale)
-        inside, around = _inside_and_around(canvas, box, mask, gauge)
-        if min(len(around), len(inside)) < _LEAST_PATCHES:
+        inside = _inside(canvas, box, mask, gauge)
+        if len(inside) < _LEAST_PATCHES or not _strength(inside) ** 0.5 >= _LEAST:
             return None
+        around = _outside(canvas, box, mask, gauge)
         wanted = min(_strength(around), _strength(inside))
-        if not _LEAST <= wanted**0.5 <= _MOST:
+        if len(around) < _LEAST_PATCHES or not _LEAST <= wanted**0.5 <= _MOST:
             return None
         missing = wanted - _strength(inside) * _kept(canvas, colours(), inside, self.sample(box), gauge)
         if not missing >= _MISSING * wanted:
@@ -123,14 +124,17 @@ class Grain:
         rows = np.arange(y0 - self.corner[1], y1 - self.corner[1]) % len(self.pattern)
         columns = np.arange(x0 - self.corner[0], x1 - self.corner[0]) % len(self.pattern)
         known = np.clip(share, 0.1, 1)
-        stronger = np.sqrt((2 - known) / known)
-        # Film and paper show no grain in pure black and white.
-        brightness = colours @ LUMA
-        room = np.clip(np.minimum(brightness, 255 - brightness) / 24, 0, 1)
-        strength = np.interp(brightness, np.arange(256), self.strength)
-        laid = self.pattern[np.ix_(rows, columns)] * strength * stronger * room
-        grainy: Floats = (colours + laid[..., None]).astype(np.float32)
-        return np.clip(grainy, 0, 255)
+        # to a level: grain of a strength between two levels' looks like either
+        level = to_dtype(np.asarray(cv2.transform(colours, LUMA[None]), np.float32), np.dtype(np.uint8))
+        strength = self._by_level()[level.reshape(colours.shape[:2])]
+        laid = self.pattern[rows[:, None], columns] * strength * np.sqrt((2 - known) / known)
+        grainy: Floats = colours + laid[..., None]
+        return np.clip(grainy, 0, 255, out=grainy)
+
+    def _by_level(self) -> Floats:
+        """Return the strength by level; film and paper show no grain in pure black and white."""
+        levels = np.arange(256, dtype=np.float32)
+        return np.asarray(self.strength * np.clip(np.minimum(levels, 255 - levels) / 24, 0, 1))
 
 
 def fine_energy(canvas: NDArray[Any], box: Box, mask: Floats, scale: float) -> tuple[float, float]:
@@ -145,8 +149,8 @@ def fine_energy(canvas: NDArray[Any], box: Box, mask: Floats, scale: float) -> t
     Returns:
         Two medians over patches in squared levels of 255; NaN where there is no flat patch.
     """
-    inside, around = _inside_and_around(canvas, box, mask, _gauge(box, scale))
-    return _strength(inside), _strength(around)
+    gauge = _gauge(box, scale)
+    return _strength(_inside(canvas, box, mask, gauge)), _strength(_outside(canvas, box, mask, gauge))
 
 
 @dataclass(frozen=True)
@@ -182,12 +186,12 @@ class _Patch:
     """Its mean brightness."""
 
 
-def _inside_and_around(
-    canvas: NDArray[Any], box: Box, mask: Floats, gauge: _Gauge
-) -> tuple[list[_Patch], list[_Patch]]:
-    inside = [patch for patch in _flat(canvas, box, gauge) if _within(patch, box, mask, whole=True)]
-    around = [patch for patch in _flat(canvas, _grown(box, canvas.shape), gauge) if not _within(patch, box, mask)]
-    return inside, around
+def _inside(canvas: NDArray[Any], box: Box, mask: Floats, gauge: _Gauge) -> list[_Patch]:
+    return [patch for patch in _flat(canvas, box, gauge) if _within(patch, box, mask, whole=True)]
+
+
+def _outside(canvas: NDArray[Any], box: Box, mask: Floats, gauge: _Gauge) -> list[_Patch]:
+    return [patch for patch in _flat(canvas, _grown(box, canvas.shape), gauge) if not _within(patch, box, mask)]
 
 
 def _flat(canvas: NDArray[Any], box: Box, gauge: _Gauge) -> Iterator[_Patch]:

@@ -88,7 +88,7 @@ def face_mask(
     return np.minimum(face_part, border_part)
 
 
-def _oval(face: AlignedFace) -> NDArray[np.float64]:
+def _oval(face: AlignedFace) -> NDArray[np.float32]:
     """Return size×size elliptic radii about the face's middle: 1 on its outline, chin to hairline and ear to ear.
 
     The proportions are those of the template, whose face reaches from about y = 104 to y = 471 of 512.
@@ -106,14 +106,18 @@ def _oval(face: AlignedFace) -> NDArray[np.float64]:
     half_width = 1.1 * max(float(np.linalg.norm(eyes[1] - eyes[0])), 0.9 * length)
     half_height = 1.4 * length
     centre = eyes.mean(axis=0) + 0.36 * length * upright
-    y, x = np.mgrid[:size, :size]
-    along = (x - centre[0]) * upright[0] + (y - centre[1]) * upright[1]
-    across = (x - centre[0]) * upright[1] - (y - centre[1]) * upright[0]
-    radii: NDArray[np.float64] = np.hypot(across / half_width, along / half_height)
-    return radii
+    x, y = (np.arange(size) - middle for middle in centre)
+    along = _sum(x * upright[0] / half_height, y * upright[1] / half_height)
+    across = _sum(x * upright[1] / half_width, -y * upright[0] / half_width)
+    return np.asarray(cv2.magnitude(across, along), np.float32)
 
 
-def _parsed(crop: NDArray[np.float32], parse: Parse, oval: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+def _sum(across: NDArray[np.float64], down: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the plane whose value is the sum of one number for its column and one for its row."""
+    return np.asarray(across.astype(np.float32) + down.astype(np.float32)[:, None])
+
+
+def _parsed(crop: NDArray[np.float32], parse: Parse, oval: NDArray[np.float32]) -> NDArray[np.bool_] | None:
     """Return the parser's face, smoothed and without its neighbours; None where it contradicts the five points."""
     size = crop.shape[0]
     labels = parse(np.clip(resize(crop, PARSER_SIZE, PARSER_SIZE), 0, 255))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorer import runtime
+from restorer.early import begin_to_open
 from restorer.errors import RestorerError, WeightsError
 from restorer.faces import Face
 from restorer.network_values import to_network
@@ -104,6 +104,7 @@ class OpenedNetworks:
         describe: Notify | None = None,
         tiles: Callable[[int, int], None] | None = None,
         lock: AbstractContextManager[Any] | None = None,
+        early: Future[Engine] | None = None,
     ) -> None:
         """Prepare; no file is opened yet.
 
@@ -115,6 +116,7 @@ class OpenedNetworks:
             describe: Gets a line about every network that is opened.
             tiles: Gets the number of background tiles done, and of all tiles of a photograph.
             lock: Held while networks are opened; may be entered again. Networks that share a store share it.
+            early: The face network, which is being opened already.
 
         Raises:
             UsageError: The options name a face model that nobody knows.
@@ -141,7 +143,7 @@ class OpenedNetworks:
         self._told: list[int] = []
         self._detector_notice: str | None = None
         self._expected = False
-        self._early: Future[Engine] | None = None
+        self._early = early
 
     def find(self) -> Find:
         """Return the face detector, opened at the first call.
@@ -174,21 +176,11 @@ class OpenedNetworks:
             return ModelReport(self._model.name, self._model.sha256, self._model.fallback)
 
     def expect_faces(self) -> None:
-        """Begin to open the face network in a thread of its own where it is in the cache and its file is known.
-
-        Compiling it keeps one core busy for most of a second: time enough to find the faces. What goes wrong is said
-        by :meth:`face_restorer`.
-        """
+        """Begin to open the face network where that is cheap; what goes wrong is said by :meth:`face_restorer`."""
         with self._lock:
-            if self._expected or self._restorer is not None:
-                return
-            self._expected = True
-            with contextlib.suppress(RestorerError):
-                weights = self._store.remembered_face_model(self._options.model)
-                if weights is not None and runtime.opens_from_cache(weights, device=self._options.device):
-                    opener = ThreadPoolExecutor(1, "restorer-open")
-                    self._early = opener.submit(self._open_engine, weights, self._options.precision)
-                    opener.shutdown(wait=False)
+            if self._early is None and not self._expected and self._restorer is None:
+                self._expected = True
+                self._early = begin_to_open(self._store, self._options)
 
     def face_restorer(self) -> FaceRestorer:
         """Return the face network, opened at the first call; see :meth:`find` for errors."""

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from restorer.errors import RestorerError
 from restorer.faces import RestoredFace
 from restorer.resample import (
     Matrix,
+    add_product,
     compose,
     cut_square,
     invert,
@@ -100,6 +102,7 @@ def paste(
     strength: float = 1.0,
     texturing: Texturing | None = None,
     in_place: bool = False,
+    interpolated: bool = False,
 ) -> NDArray[Any]:
     """Blend restored faces into the enlarged photograph.
 
@@ -112,6 +115,7 @@ def paste(
             way from the canvas to the full result.
         texturing: Measures what is laid over each face; None: nothing is.
         in_place: Use the canvas up for the result, rather than copy it.
+        interpolated: Whether the canvas shows the photograph's own pixels, interpolated, and nothing a network added.
 
     Returns:
         An array of the canvas' dtype, new unless ``in_place``. Pixels where no mask reaches are the canvas' to the bit.
@@ -126,7 +130,7 @@ def paste(
     to_photo = invert(scaling(scale_x, scale_y))
     with ThreadPoolExecutor(thread_limit() or os.cpu_count()) as pool:  # OpenCV and NumPy let go of Python's lock
         pairs = list(zip(restored, masks, strict=True))
-        found = pool.map(lambda pair: _place(pair[0], pair[1], to_photo, canvas), pairs)
+        found = pool.map(lambda pair: _place(pair[0], pair[1], to_photo, canvas, interpolated), pairs)
         # One order, whichever the caller's, so that even the last bit of the sums is the same.
         placed = sorted((face for face in found if face is not None), key=lambda face: (face.box, face.pixels.sum()))
         if texturing is not None:
@@ -141,7 +145,9 @@ def paste(
     return result
 
 
-def _place(face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canvas: NDArray[Any]) -> _Placed | None:
+def _place(
+    face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canvas: NDArray[Any], interpolated: bool
+) -> _Placed | None:
     """Find a face's box in the canvas and its mask there; None where the mask is 0 everywhere in the canvas."""
     if not np.isfinite(face.pixels).all():
         raise RestorerError("a restored face holds numbers that are not finite; try --precision fp32")
@@ -164,7 +170,10 @@ def _place(face: RestoredFace, mask: NDArray[np.float32], to_photo: Matrix, canv
     pixels, canvas_to_pixels = shrink_for_warp(face.pixels, canvas_to_crop)
     box = (x0 + left, y0 + top, x0 + right, y0 + bottom)
     # what a crop can hold of a canvas finer than itself; warps are linear, so that one takes both there
-    held = cut_square(canvas, crop_to_canvas, face.pixels.shape[0]) if magnification(crop_to_canvas) > 1 else None
+    held = None
+    if magnification(crop_to_canvas) > 1:
+        # of a canvas that is the photograph over again, the very crop that was cut out of the photograph
+        held = face.aligned.crop if interpolated else cut_square(canvas, crop_to_canvas, face.pixels.shape[0])
     if held is not None:
         pixels = pixels - held
     return _Placed(pixels, canvas_to_pixels, held is not None, limited[top:bottom, left:right].copy(), box)
@@ -228,27 +237,44 @@ def _blend(result: NDArray[Any], faces: list[_Placed], top: int, bottom: int, st
     left, right = min(face.box[0] for face in faces), max(face.box[2] for face in faces)
     top, bottom = max(top, min(face.box[1] for face in faces)), min(bottom, max(face.box[3] for face in faces))
     area = result[top:bottom, left:right]
-    full_range = np.float32(257 if result.dtype == np.uint16 else 1)
-    before = area.astype(np.float32) / full_range
-    colours = np.zeros(area.shape, np.float32)
-    shares = np.zeros(area.shape[:2], np.float32)
-    cover = np.zeros(area.shape[:2], np.float32)
+    before = to_float(area)
+    if len(faces) == 1:
+        colours, cover = _colours(faces[0], before, (left, top, right, bottom), strength)
+    else:
+        colours, cover = _shared(faces, before, (left, top, right, bottom), strength)
+    add_product(before, np.asarray(cv2.subtract(colours, before), np.float32), np.float32(strength) * cover)
+    if result.dtype == np.uint16:
+        before *= np.float32(257)
+    # Where no mask reaches, this writes back the very number that was read.
+    area[...] = to_dtype(before, result.dtype)
+
+
+def _colours(face: _Placed, before: Floats, window: Box, strength: float) -> tuple[Floats, Floats]:
+    """Return a face's colours, texture and all, and its mask in a window within its box."""
+    x0, y0, x1, y1 = window
+    mask = face.mask[y0 - face.box[1] : y1 - face.box[1], x0 - face.box[0] : x1 - face.box[0]]
+    colours = face.colours(before, window)
+    if face.texture is not None:
+        colours = face.texture.lay_over(colours, window, np.float32(strength) * mask)
+    return colours, mask
+
+
+def _shared(faces: list[_Placed], before: Floats, window: Box, strength: float) -> tuple[Floats, Floats]:
+    """Return the mean colours of faces by their squared masks, and the greatest mask."""
+    left, top, _, bottom = window
+    colours = np.zeros(before.shape, np.float32)
+    shares = np.zeros(before.shape[:2], np.float32)
+    cover = np.zeros(before.shape[:2], np.float32)
     for face in faces:
         x0, y0, x1, y1 = face.box
         y0, y1 = max(y0, top), min(y1, bottom)
         if y0 >= y1:
             continue
-        mask = face.mask[y0 - face.box[1] : y1 - face.box[1]]
         place = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        colour, mask = _colours(face, np.ascontiguousarray(before[place]), (x0, y0, x1, y1), strength)
         share = mask * mask
-        colour = face.colours(before[place], (x0, y0, x1, y1))
-        if face.texture is not None:
-            colour = face.texture.lay_over(colour, (x0, y0, x1, y1), np.float32(strength) * mask)
         colours[place] += share[..., None] * colour
         shares[place] += share
         np.maximum(cover[place], mask, out=cover[place])
-    before *= full_range
-    colours *= (full_range / np.maximum(shares, np.float32(1e-30)))[..., None]
-    blended = before + (np.float32(strength) * cover)[..., None] * (colours - before)
-    # Where no mask reaches, this writes back the very number that was read.
-    area[...] = to_dtype(blended, result.dtype)
+    colours /= np.maximum(shares, np.float32(1e-30))[..., None]
+    return colours, cover

@@ -269,6 +269,7 @@ def finish(painted: Painted, options: RestoreOptions) -> Restoration:
                 texturing=Graining((scale[0] * scale[1]) ** 0.5) if options.grain == "auto" else None,
                 # a canvas made here is nobody else's, unless it is the photograph itself, enlarged by 1
                 in_place=painted.canvas is None and canvas is not photo.pixels,
+                interpolated=painted.canvas is None,
             )
     result = replace(photo, pixels=pixels, alpha=alpha, metadata=_metadata(painted, options))
     return Restoration(result, photo, _report(painted, result, masks, options), tuple(restored))

@@ -1,6 +1,6 @@
 """Enlarge the photograph around the faces: plainly, or with a network, tile by tile.
 
-The tiles lie in even steps and are all of one size, so that a compiled network sees one shape. Each sees some context
+The tiles lie in even steps and are all of one size, so that a network sees one shape. Each sees some context
 that is thrown away again; the rest turns into its neighbour in a short linear blend. Beyond the photograph lies its
 mirror image. Only one row of tiles is in memory as float, whatever the photograph's size.
 """
@@ -39,8 +39,10 @@ EDGE = 16
 """Pixels of mirror image around the photograph, so that the network's own zeros beyond its input stay outside."""
 BLEND = 8
 """Pixels of the photograph over which a tile turns into its neighbour."""
-CPU_TILE, DEVICE_TILE = 256, 512
-"""Side of a tile unless asked otherwise."""
+CPU_RESULT = 1024
+"""Side in pixels of a tile's result on the processor unless another tile is asked for: the widest layers work at it."""
+DEVICE_TILE = 512
+"""Side of a tile on a GPU unless asked otherwise."""
 LEAST_TILE = 32
 """Below it a tile would be little but context."""
 
@@ -66,7 +68,7 @@ class Upsampled:
     pixels: NDArray[Any]
     """H×W×3 RGB in the input's dtype."""
     tile: int
-    """Side of the tiles in pixels of the photograph; 0: the whole picture at once."""
+    """Greatest side of the tiles in pixels of the photograph; 0: the whole picture at once."""
     warnings: tuple[str, ...]
     """What did not go as planned, one sentence each."""
 
@@ -114,7 +116,7 @@ def upsample_background(
         width: Of the result. Where it is not the network's factor, each tile's result is resampled with Lanczos.
         height: Of the result.
         engine: The network.
-        tile: Side of the tiles in pixels of the picture; 0: the whole picture; None: by the engine's device.
+        tile: Greatest side of the tiles in pixels of the picture; 0: the whole picture; None: by the engine's device.
         tone: Given to the network's result, which may tint a black-and-white or toned picture.
         notify: Called with each of the result's warnings as it arises.
         advance: Called after each tile.
@@ -126,7 +128,8 @@ def upsample_background(
         OutOfMemoryError: The memory does not suffice even for the smallest tile.
         RestorerError: The network's result is not finite or of another size than its contract says.
     """
-    side = tile if tile is not None else CPU_TILE if engine.device == "cpu" else DEVICE_TILE
+    usual = CPU_RESULT // engine.contract.upscale if engine.device == "cpu" else DEVICE_TILE
+    side = tile if tile is not None else usual
     warnings: list[str] = []
     while True:
         try:
@@ -183,8 +186,10 @@ def _tiled(
     pixels: NDArray[Any], size: tuple[int, int], engine: Engine, tile: int, tone: Tone | None, advance: Advance | None
 ) -> NDArray[Any]:
     """Enlarge with tiles of one size; the result is written row of tiles by row of tiles."""
-    across = _lay(pixels.shape[1], size[0], tile, engine.contract.size_multiple)
-    down = _lay(pixels.shape[0], size[1], tile, engine.contract.size_multiple)
+    # a GPU's kernels and graphs are made for one shape; on the processor the smallest tiles that cover a photograph
+    fit = engine.device == "cpu"
+    across = _lay(pixels.shape[1], size[0], tile, engine.contract.size_multiple, fit=fit)
+    down = _lay(pixels.shape[0], size[1], tile, engine.contract.size_multiple, fit=fit)
     result = np.empty((size[1], size[0], 3), pixels.dtype)
     full_range = np.float32(257 if pixels.dtype == np.uint16 else 1)
     begun = np.zeros((0, size[0], 3), np.float32)
@@ -207,14 +212,15 @@ def _tiled(
     return result
 
 
-def _lay(length: int, new_length: int, tile: int, multiple: int) -> _Axis:
+def _lay(length: int, new_length: int, tile: int, multiple: int, *, fit: bool) -> _Axis:
     """Lay tiles over one axis.
 
     Args:
         length: Pixels of the photograph.
         new_length: Pixels of the result.
-        tile: Wanted side; 0: all of it.
+        tile: Greatest side; 0: all of it.
         multiple: Starts and sides are multiples of it, so that a network that packs pixels packs the same ones.
+        fit: Make the tiles only as large as their number needs.
     """
     context, blend = (min(CONTEXT, tile // 5), min(BLEND, tile // 8)) if tile else (CONTEXT, BLEND)
     edge = _round_up(EDGE, multiple)
@@ -222,6 +228,8 @@ def _lay(length: int, new_length: int, tile: int, multiple: int) -> _Axis:
     side = min(tile // multiple * multiple or total, total)
     overlap = _round_up(2 * context + blend, multiple)
     steps = math.ceil((total - side) / max(multiple, side - overlap))
+    if fit and steps:
+        side = overlap + _round_up(math.ceil((total - overlap) / (steps + 1)), multiple)
     starts = [(total - side) * i // max(1, steps) // multiple * multiple - edge for i in range(steps + 1)]
     middles = [(before + side + start) / 2 for before, start in itertools.pairwise(starts)]
     # The middles of the result's pixels in the photograph, counted from its edge.

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from restorer.contract import NetworkContract
+from restorer.pipeline.detect_views import LARGE, SMALL
 
 MEAN = (104.0, 117.0, 123.0)
 POINTS = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)])
@@ -43,8 +44,9 @@ class DrawnFaceEngine:
     def __call__(self, batch):
         assert batch.dtype == np.float32
         assert batch.shape[1] == 3
-        assert batch.shape[2] == batch.shape[3]
-        side = batch.shape[2]
+        assert batch.shape[2] % 32 == batch.shape[3] % 32 == 0
+        side = LARGE if max(batch.shape[2:]) > SMALL else SMALL
+        assert side == LARGE or batch.shape[2:] == (SMALL, SMALL)  # of a small canvas all is shown
         self.looks[side] = self.looks.get(side, 0) + len(batch)
         self.batches.append(len(batch))
         answers = [self._answer(canvas) for canvas in batch]
@@ -58,13 +60,13 @@ class DrawnFaceEngine:
         green = canvas[1] + MEAN[1]
         # The free part of a canvas is the mean, 117; anything near it is no face.
         mask = (green > 127.5).astype(np.uint8)
-        side = canvas.shape[1]
-        count = sum((side // step) ** 2 * 2 for step in (8, 16, 32))
+        shape = canvas.shape[1:]
+        count = sum((shape[0] // step) * (shape[1] // step) * 2 for step in (8, 16, 32))
         boxes, classes, points = np.zeros((count, 4)), np.zeros((count, 2)), np.zeros((count, 10))
         classes[:, 0] = 1
         _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         for x, y, w, h, _ in stats[1:]:
-            prior_row, cx, cy, size = best_prior(x + w / 2, y + h / 2, max(w, h), side)
+            prior_row, cx, cy, size = best_prior(x + w / 2, y + h / 2, max(w, h), shape)
             classes[prior_row, 1] = self.probability(canvas[:, y : y + h, x : x + w], max(w, h))
             boxes[prior_row] = [
                 (x + w / 2 - cx) / size / 0.1,
@@ -77,15 +79,15 @@ class DrawnFaceEngine:
         return boxes, classes, points
 
 
-def best_prior(x, y, size, side):
+def best_prior(x, y, size, shape):
     """Return row, centre and side of the prior of the nearest size whose cell holds the point."""
     start = 0
     options = []
     for step, sizes in ((8, (16, 32)), (16, (64, 128)), (32, (256, 512))):
-        cells = side // step
-        column, row = min(int(x // step), cells - 1), min(int(y // step), cells - 1)
+        rows, columns = shape[0] // step, shape[1] // step
+        column, row = min(int(x // step), columns - 1), min(int(y // step), rows - 1)
         for index, prior in enumerate(sizes):
-            place = start + (row * cells + column) * 2 + index
+            place = start + (row * columns + column) * 2 + index
             options.append((abs(np.log(prior / size)), place, (column + 0.5) * step, (row + 0.5) * step, prior))
-        start += cells * cells * 2
+        start += rows * columns * 2
     return min(options)[1:]

@@ -124,7 +124,7 @@ def test_turning_back_undoes_numpys_quarter_turns():
         points = rng.uniform(0, 32, (1, 5, 2)).astype(np.float32)
         points[0, 0] = [column + 0.5, row + 0.5]
         box = np.array([[column, row, column + 1, row + 1]], np.float32)
-        back = turn_back(Detections(box, np.ones(1, np.float32), points), turns, 32)
+        back = turn_back(Detections(box, np.ones(1, np.float32), points), turns, (32, 32))
         np.testing.assert_allclose(back.boxes, [[x, y, x + 1, y + 1]])
         np.testing.assert_allclose(back.points[0, 0], [x + 0.5, y + 0.5])
 
@@ -285,3 +285,24 @@ def test_rendering_averages_areas_and_keeps_depth():
     np.testing.assert_allclose(values[:, :, 0], [[255, 0], [0, 0]])
     values = render(pixels, view_of((0, 0, 4, 4), 0.25, 256))
     np.testing.assert_allclose(values[0, 0], 255 / 4, atol=0.01)
+
+
+def test_only_what_the_views_fill_goes_through_the_network():
+    shapes = []
+
+    class Watching(DrawnFaceEngine):
+        def __call__(self, batch):
+            shapes.append(batch.shape[2:])
+            return super().__call__(batch)
+
+    Detector(Watching(), 0.9)(photo(1440, 1080, [(300, 300, 200, 240)]))
+    assert (480, 640) in shapes
+    shapes.clear()
+    Detector(Watching(), 0.9)(photo(900, 1440, [(300, 300, 200, 240)]))
+    assert (640, 416) in shapes  # 400 wide, in full steps of the network's grid
+
+
+def test_a_level_finer_takes_two_tiles_a_side():
+    for width, height in ((4000, 3000), (3000, 4000), (6000, 4000), (5184, 3456)):
+        scale = finer_scale(width, height, first_scale(width, height))
+        assert len(tiles(width, height, scale)) == 4

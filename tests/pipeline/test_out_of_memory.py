@@ -87,7 +87,7 @@ def drawn(images: Tensor) -> tuple[Tensor, ...]:
 def test_a_batch_of_views() -> None:
     boxes = [(100 + 400 * column, 100 + 500 * row, 30, 40) for column in range(5) for row in range(3)]
     photo = drawn_faces.photo(2200, 1600, boxes)
-    engine = engine_of(Limited(3 * 640 * 640, drawn), drawn_faces.DrawnFaceEngine.contract)
+    engine = engine_of(Limited(2 * 640 * 640, drawn), drawn_faces.DrawnFaceEngine.contract)
     found = Detector(engine, 0.9, batch=32)(photo)
     plain = Detector(drawn_faces.DrawnFaceEngine(), 0.9)(photo)
     assert len(found) == len(boxes)

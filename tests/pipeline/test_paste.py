@@ -320,3 +320,21 @@ def test_a_face_larger_than_its_crop_keeps_the_photographs_finest_detail(dtype, 
     assert off.std() < 0.12 * canvas.astype(np.float64).std()
     changed = paste(canvas, [restored(photo, face_at((350, 350), scale, 10, SIZE), inverted)], [FRAMED], scale=upscale)
     assert np.abs(changed.astype(np.float64) - canvas).mean() > 2 * np.abs(off).mean()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_on_a_plain_enlargement_an_unchanged_face_changes_no_bit(dtype):
+    photo = noise((220, 240, 3), seed=3, dtype=dtype)
+    canvas = enlarge(photo, 2)
+    face = restored(photo, face_at((120, 110), 1.0, 20, SIZE))  # a crop of 128 pixels for 256 of the canvas
+    result = paste(canvas, [face], [FULL], scale=2.0, interpolated=True)
+    np.testing.assert_array_equal(result, canvas)
+
+
+def test_what_a_crop_holds_of_a_plain_enlargement_is_the_crop():
+    photo = waves(300, 300, 0.08, 2).astype(np.uint8)
+    canvas = enlarge(photo, 2)
+    face = restored(photo, face_at((150, 150), 1.3, 25, SIZE), lambda crop: crop * 0.5 + 60)
+    results = [paste(canvas, [face], [FULL], scale=2.0, interpolated=known).astype(int) for known in (False, True)]
+    assert np.abs(results[0] - canvas).mean() > 0.5
+    assert np.abs(results[0] - results[1]).max() <= 1
