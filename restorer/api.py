@@ -53,7 +53,7 @@ class Restorer:
             notify: Gets sentences for the user, such as a fall-back to a bundled network.
             describe: Gets a line about every network that is opened.
             tiles: Gets the number of background tiles done, and of all tiles of a photograph.
-            early: The face network as :func:`restorer.early.begin_to_open` opens it, for a single device.
+            early: The face network as :func:`restorer.runtime.early.begin_to_open` opens it, for a single device.
 
         Raises:
             UsageError: The options name a face model that nobody knows, or devices that are no list.

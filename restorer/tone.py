@@ -58,7 +58,9 @@ def tone_of(pixels: NDArray[Any]) -> Tone | None:
     small = _reduced(pixels)
     brightness = small @ LUMA
     curve = _fit(small, brightness)
-    distance = np.linalg.norm(small - Tone(curve).apply(small), axis=-1)
+    # from the colour on the curve at the nearest level, which its tint hardly differs from
+    tint = (curve - np.arange(256, dtype=np.float32)[:, None])[_levels(brightness)]
+    distance = np.linalg.norm(small - brightness[..., None] - tint, axis=-1)
     if float(np.sqrt(np.mean(distance**2))) > _RMS or float(np.quantile(distance, 0.99)) > _OUTLIERS:
         return None
     return Tone(curve)
@@ -73,9 +75,13 @@ def _reduced(pixels: NDArray[Any]) -> NDArray[np.float32]:
     return values / np.float32(257) if pixels.dtype == np.uint16 else values
 
 
+def _levels(brightness: NDArray[np.float32]) -> NDArray[np.intp]:
+    return np.rint(brightness).astype(np.intp).clip(0, 255)
+
+
 def _fit(small: NDArray[np.float32], brightness: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean colour at every brightness, smoothed; where no pixel is, as between its neighbours."""
-    levels = np.rint(brightness).astype(np.intp).clip(0, 255).ravel()
+    levels = _levels(brightness).ravel()
     counts = np.bincount(levels, minlength=256).astype(np.float64)
     # The colour's difference from its brightness is averaged, not the colour: its slope is small, so that smoothing
     # does not bend the curve's ends.

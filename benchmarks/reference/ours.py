@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does before it loads NumPy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,9 +150,11 @@ def network(arguments: argparse.Namespace) -> dict[str, object]:
 
 def whole(arguments: argparse.Namespace) -> dict[str, object]:
     """Restore one photograph, file to file, as the command does; the caller times the process."""
-    from restorer.early import begin_to_open
+    from restorer.runtime.allocator import share_arenas
+    from restorer.runtime.early import begin_to_open
     from restorer.weights import WeightStore
 
+    share_arenas()
     early = begin_to_open(WeightStore(offline=True), options(arguments))
     from restorer.api import Restorer
     from restorer.inputs import Input

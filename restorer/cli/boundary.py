@@ -83,7 +83,7 @@ def end_process(code: int) -> NoReturn:
     work, Python's own way waits for it.
     """
     # it is loaded where it was used
-    opening = getattr(sys.modules.get("restorer.early"), "OPENING", "")
+    opening = getattr(sys.modules.get("restorer.runtime.early"), "OPENING", "")
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     if any(not thread.daemon and not (opening and thread.name.startswith(opening)) for thread in others):
         sys.exit(code)

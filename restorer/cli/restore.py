@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -111,9 +112,11 @@ def _check(request: Request, options: RestoreOptions, outputs: OutputOptions) ->
 
 def _run(request: Request, options: RestoreOptions, outputs: OutputOptions, stdout: BinaryIO) -> ExitCode:
     jobs = _jobs(request, options, outputs)
+    # NumPy multiplies no large matrices here: more threads of its BLAS would only wait for work, and busily
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with Talk(len(jobs), quiet=request.quiet, verbose=request.verbose) as talk, DownloadBar() as bar:
-        from restorer.early import begin_to_open
         from restorer.runtime.allocator import share_arenas
+        from restorer.runtime.early import begin_to_open
         from restorer.weights import WeightStore
 
         share_arenas()

@@ -35,7 +35,7 @@ def doubled_convolution(features: Tensor, weight: Tensor, bias: Tensor | None = 
     if features.device.type != "cpu" or torch.is_grad_enabled() or min(features.shape[2:]) < LEAST_SIDE:
         return F.conv2d(resize(features, 2), weight, bias, padding=1)
     top, bottom = torch.split(_edges(features, weight, axis=2), 1, dim=2)
-    left, right = torch.split(_edges(features, weight, axis=3)[:, :, 1:-1], 1, dim=3)
+    left, right = torch.split(_edges(features, weight, axis=3), 1, dim=3)
     middle = torch.cat([left, _inside(features, weight), right], dim=3)
     doubled = torch.cat([top, middle, bottom], dim=2)
     return doubled if bias is None else doubled + bias[:, None, None]
@@ -53,13 +53,12 @@ def _inside(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def _edges(features: Tensor, weight: Tensor, axis: int) -> Tensor:
-    """Return the result's first and last row (axis 2) or column (axis 3)."""
-    two = _ends(resize(_ends(features, axis), 2), axis)  # the two outermost of either end, as the doubled map has them
-    # in steps of three the kernel meets a zero and the first two, then the last two and a zero
-    return F.conv2d(two, weight, padding=1, stride=(3, 1) if axis == 2 else (1, 3))
-
-
-def _ends(features: Tensor, axis: int) -> Tensor:
-    """Return the first two and the last two rows (axis 2) or columns (axis 3)."""
-    ends = (features[:, :, :2], features[:, :, -2:]) if axis == 2 else (features[..., :2], features[..., -2:])
-    return torch.cat(ends, dim=axis)
+    """Return the result's first and last row (axis 2), or its first and last column without their ends (axis 3)."""
+    if axis == 2:
+        ends, padding, stride = (features[:, :, :2], features[:, :, -2:]), (1, 1), (3, 1)
+    else:
+        ends, padding, stride = (features[..., :2], features[..., -2:]), (0, 1), (1, 3)
+    first, _, last = torch.split(resize(torch.cat(ends, dim=axis), 2), [2, 4, 2], dim=axis)
+    # the two outermost of either end, as the doubled map has them: in steps of three the kernel meets a zero and the
+    # first two, then the last two and a zero
+    return F.conv2d(torch.cat([first, last], dim=axis), weight, padding=padding, stride=stride)

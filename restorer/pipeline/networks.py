@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorer import runtime
-from restorer.early import begin_to_open
 from restorer.errors import RestorerError, WeightsError
 from restorer.faces import Face
 from restorer.network_values import to_network
@@ -29,6 +28,7 @@ from restorer.pipeline.restore import FaceRestorer
 from restorer.pipeline.upsample import Background
 from restorer.report import ModelReport
 from restorer.runtime.device import pick_device
+from restorer.runtime.early import begin_to_open
 from restorer.runtime.engine import Engine, PictureEngine
 from restorer.weights import Weights, WeightStore
 

@@ -249,11 +249,13 @@ def finish(painted: Painted, options: RestoreOptions) -> Restoration:
     """Enlarge the photograph, paste its faces and say in its metadata what was done."""
     prepared, clock = painted.prepared, painted.prepared.clock
     photo = prepared.photo
-    with clock.step("upsample"):
-        canvas = painted.canvas if painted.canvas is not None else enlarge(photo.pixels, options.upscale)
-        alpha = None if photo.alpha is None else enlarge(photo.alpha, options.upscale)
+    with ThreadPoolExecutor(1) as beside:
+        colours = beside.submit(_in_own_colours, prepared, painted.restored, colorize=options.colorize)
+        with clock.step("upsample"):
+            canvas = painted.canvas if painted.canvas is not None else enlarge(photo.pixels, options.upscale)
+            alpha = None if photo.alpha is None else enlarge(photo.alpha, options.upscale)
     with clock.step("paste"):
-        restored = _in_own_colours(prepared, painted.restored, colorize=options.colorize)
+        restored = colours.result()
         masks = _Masks()
         if options.aligned:
             pixels = _blend_aligned(canvas, restored, options.strength)

@@ -10,7 +10,7 @@ ENDING = """
 import atexit, sys, threading, time
 from pathlib import Path
 from concurrent.futures import ThreadPoolExecutor
-import restorer.early
+import restorer.runtime.early
 from restorer.cli.boundary import end_process
 
 def write():

@@ -31,6 +31,11 @@ def begin_to_open(store: WeightStore, options: RestoreOptions) -> Future[Engine]
     with suppress(RestorerError):
         weights = store.remembered_face_model(options.model)
         if weights is not None and runtime.opens_from_cache(weights, device=options.device):
+            # loaded here: two threads that load Python modules only wait for each other
+            from restorer.runtime import openvino_engine  # noqa: F401
+            from restorer.runtime.openvino_library import import_openvino
+
+            import_openvino()
             opener = ThreadPoolExecutor(1, OPENING)
             early = opener.submit(runtime.open_engine, weights, device=options.device, precision=options.precision)
             opener.shutdown(wait=False)
