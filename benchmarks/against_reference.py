@@ -160,6 +160,7 @@ class Race:
         command = [python, script, task, "--weights", self.weights, "--threads", self.threads, *arguments]
         command += ["--detector", self.detector] if script == OURS else []
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "TQDM_DISABLE": "1"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as installing them does
         start = time.perf_counter()
         process = subprocess.Popen(
             list(map(str, command)), cwd=self.work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

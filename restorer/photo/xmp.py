@@ -32,7 +32,8 @@ _WIDTH = {(TIFF, "ImageWidth"), (EXIF, "PixelXDimension")}
 _HEIGHT = {(TIFF, "ImageLength"), (EXIF, "PixelYDimension")}
 
 _BOMS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+"""A regular expression, compiled when it is needed: that takes longer than to load this module."""
 _MAX_BYTES = 16 << 20
 
 EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'.encode()
@@ -102,7 +103,7 @@ def merged(packet: bytes | None, properties: dict[tuple[str, str, str], str]) ->
     block.setAttributeNS(RDF, "rdf:about", first[0].getAttributeNS(RDF, "about") if first else "")
     for (namespace, prefix, local), value in properties.items():
         block.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
-        block.setAttributeNS(namespace, f"{prefix}:{local}", _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value))
+        block.setAttributeNS(namespace, f"{prefix}:{local}", re.sub(_NOT_XML, "\N{REPLACEMENT CHARACTER}", value))
     rdf.appendChild(block)
     return _serialise(document)
 

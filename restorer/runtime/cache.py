@@ -12,11 +12,11 @@ import functools
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from restorer.contract import NetworkContract
@@ -142,6 +142,12 @@ def _source_fingerprint() -> str:
 
 
 def _version(package: str) -> str:
+    # as importlib.metadata finds it, which takes longer to load than all these are to look up
+    for folder in sys.path:
+        for found in Path(folder).glob(f"{package}-*.dist-info"):
+            return found.name.removesuffix(".dist-info").partition("-")[2]
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -6,10 +6,10 @@ an Apple chip, ``auto`` is the processor, and a cached network starts without to
 
 from __future__ import annotations
 
-import ctypes.util
 import functools
 import os
 import platform
+import sys
 import re
 import warnings
 from pathlib import Path
@@ -165,7 +165,9 @@ def _cpu_computes_bf16() -> bool:
 def _cuda_driver_present() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
         return False
-    if platform.system() == "Windows":
+    if sys.platform == "win32":
+        import ctypes.util  # takes longer to load than all else here
+
         return ctypes.util.find_library("nvcuda") is not None
     return any(Path(file).exists() for file in _DRIVER_FILES)
 
