@@ -46,7 +46,7 @@ _PNG_CAREFUL: dict[str, Any] = {"compress_level": 4}
 _PNG_LONGER = 1.15
 """The quicker ways are taken where they make the sample at most so many times longer."""
 _AVIF_SPEED, _HEIF_PRESET = 9, "ultrafast"
-_PNG_SAMPLE = (384, 96)
+_PNG_SAMPLE = (512, 128)
 """Width and height of the part, from the middle, by which the effort for a PNG is chosen."""
 _GREY_PROFILE = b"GRAY"
 _STEM_BYTES = 200

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import sys
 import re
+import sys
 import warnings
 from pathlib import Path
 
