@@ -35,6 +35,8 @@ class Face:
     """The detector's confidence, 0 to 1."""
     landmarks: FloatArray
     """Five points, shape (5, 2), rows as in :class:`Point`."""
+    settled: bool = False
+    """Whether looks that have nothing else in common agree on the points, and are sure that the face stands upright."""
 
     @property
     def width(self) -> float:

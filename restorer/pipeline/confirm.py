@@ -49,6 +49,8 @@ def confirmed(pixels: NDArray[Any], face: Face, find: Find) -> Face | None:
     Raises:
         GeometryError: The points allow no crop.
     """
+    if face.settled:
+        return face
     for _ in range(_ROUNDS + 1):
         seen = _seen(pixels, face, find)
         if seen is None:

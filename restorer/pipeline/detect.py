@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorer.faces import Face
-from restorer.pipeline.detect_geometry import drop_nested, plausible
+from restorer.pipeline.detect_geometry import plausible, without_nested
 from restorer.pipeline.detect_look import SAME_FACE, DetectorEngine, Looker, blend
 from restorer.pipeline.detect_second import second_looks
 from restorer.pipeline.detect_views import LARGE, SMALL, View, close_look, tile_count, tiles, view_of
@@ -104,9 +104,11 @@ class Detector:
         found = self._settle(pixels, self._search(pixels))
         found = found[found.scores >= self._threshold]
         found = found[np.array([group[0] for group in suppress(found.boxes, found.scores, SAME_FACE)], dtype=np.intp)]
-        found = second_looks(self._look, pixels, found, self._seen_score)
-        found = found[found.scores >= self._threshold]
-        return _faces(drop_nested(found), width=pixels.shape[1], height=pixels.shape[0])
+        found, settled = second_looks(self._look, pixels, found, self._seen_score)
+        kept = found.scores >= self._threshold
+        found, settled = found[kept], settled[kept]
+        kept = without_nested(found)
+        return _faces(found[kept], width=pixels.shape[1], height=pixels.shape[0], settled=settled[kept])
 
     def glance(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Face]:
         """Find the faces of a picture that shows them upright and at a good size already: one look at the whole of it.
@@ -122,7 +124,7 @@ class Detector:
         if best.scores.max(initial=0) < self._upright:
             for turns in (1, 2, 3):
                 best = self._surer(best, self._glance(pixels, view, turns))
-        return _faces(drop_nested(best), width=width, height=height)
+        return _faces(best[without_nested(best)], width=width, height=height)
 
     def _glance(self, pixels: NDArray[np.generic], view: View, turns: int) -> Detections:
         (seen,) = self._look(pixels, [view], least=self._threshold, turns=turns)
@@ -270,11 +272,12 @@ def _cut_off(view: View, boxes: FloatArray, width: int, height: int) -> NDArray[
     return np.asarray(((room < EDGE) & inner).any(axis=1))
 
 
-def _faces(found: Detections, width: int, height: int) -> list[Face]:
+def _faces(found: Detections, width: int, height: int, settled: NDArray[np.bool_] | None = None) -> list[Face]:
     boxes = np.clip(found.boxes, 0, np.array([width, height, width, height], dtype=np.float32) - 1)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     faces = []
     for row in np.lexsort((centres[:, 1], centres[:, 0])):
         x0, y0, x1, y1 = boxes[row].tolist()
-        faces.append(Face((x0, y0, x1, y1), float(found.scores[row]), found.points[row]))
+        sure = settled is not None and bool(settled[row])
+        faces.append(Face((x0, y0, x1, y1), float(found.scores[row]), found.points[row], sure))
     return faces

@@ -52,8 +52,8 @@ def _points_in_box(found: Detections, size: FloatArray) -> NDArray[np.bool_]:
     return np.asarray(np.all(after & before, axis=(1, 2)), dtype=np.bool_)
 
 
-def drop_nested(found: Detections) -> Detections:
-    """Keep one of two boxes of which one lies in the other: a "face" on an eye, half a face, a box around a crowd.
+def without_nested(found: Detections) -> NDArray[np.bool_]:
+    """Tell which to keep (N,) of boxes that lie in one another: a "face" on an eye, half a face, a box around a crowd.
 
     The larger stays, unless the one inside is clearly surer or two inside are as sure: then it is no face but holds
     some. Expects boxes that overlap no more than different faces do.
@@ -66,4 +66,4 @@ def drop_nested(found: Detections) -> Detections:
     as_sure = inside & (found.scores[:, None] >= found.scores[None, :] - AS_SURE)
     holder = surer.any(axis=0) | (as_sure.sum(axis=0) >= 2)
     nested = (inside & ~holder[None, :]).any(axis=1)
-    return found[~holder & ~nested]
+    return np.asarray(~holder & ~nested, dtype=np.bool_)

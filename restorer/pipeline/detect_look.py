@@ -45,6 +45,11 @@ class Looker:
         self._engine = engine
         self._batch = batch
 
+    @property
+    def upright_score(self) -> float:
+        """The score from which the network is sure that a face stands upright."""
+        return self._engine.contract.upright_score
+
     def __call__(
         self, pixels: NDArray[np.generic], views: Sequence[View], *, least: float, turns: int = 0
     ) -> list[Detections]:

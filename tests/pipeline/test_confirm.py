@@ -128,3 +128,10 @@ def test_a_detector_that_contradicts_itself_is_not_believed_unless_asked() -> No
 def test_the_better_points_are_those_reported_and_aligned() -> None:
     why, points = reason(find_dots)
     assert why is None and np.abs(points - turned(180)).max() < 0.5
+
+
+def test_settled_points_are_not_looked_at_again() -> None:
+    from dataclasses import replace
+
+    face = replace(face_with(turned(0)), settled=True)
+    assert confirmed(marked(face.landmarks), face, lambda pixels: pytest.fail("a look")) is face

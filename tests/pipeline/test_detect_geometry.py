@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from restorer.pipeline.detect_geometry import drop_nested, plausible
+from restorer.pipeline.detect_geometry import plausible, without_nested
 from restorer.pipeline.retinaface_decode import Detections, join
 
 POINTS = np.array([(35.0, 45.0), (65.0, 45.0), (50.0, 62.0), (38.0, 80.0), (62.0, 80.0)])
@@ -54,11 +54,12 @@ def test_scattered_points_are_no_face(points):
 
 def test_nothing_is_nothing():
     assert plausible(join([])).shape == (0,)
-    assert len(drop_nested(join([]))) == 0
+    assert len(without_nested(join([]))) == 0
 
 
 def scores_left(*parts):
-    left = drop_nested(join([detection(box=box, score=score) for box, score in parts]))
+    found = join([detection(box=box, score=score) for box, score in parts])
+    left = found[without_nested(found)]
     return [round(float(score), 3) for score in left.scores]
 
 

@@ -20,7 +20,8 @@ def known(x, y, side, score=1.0, shift=0.0, points=POINTS):
 
 def look_at(found, pixels, probability=0.999):
     engine = DrawnFaceEngine(score=lambda size: probability)
-    return second_looks(Looker(engine, 8), pixels, found, 0.2), engine
+    after, _ = second_looks(Looker(engine, 8), pixels, found, 0.2)
+    return after, engine
 
 
 @pytest.mark.parametrize(("side", "divisor"), [(30, 1), (79, 1), (150, 1), (165, 2), (317, 4), (900, 8), (2000, 16)])
@@ -87,3 +88,26 @@ def test_a_face_that_only_an_enlarged_view_is_sure_of_is_not_found():
     sure_when_large = DrawnFaceEngine(score=lambda size: 0.99 if size > 100 else 0.4)
     assert Detector(sure_when_large, 0.9)(pixels) == []
     assert len(Detector(sure_when_large, 0.6)(pixels)) == 1
+
+
+@pytest.mark.parametrize(
+    ("shift", "score", "seen", "settled"),
+    [(3.0, 0.999, 0.999, True), (10.0, 0.999, 0.999, False), (3.0, 0.99, 0.999, False), (3.0, 0.999, 0.99, False)],
+)
+def test_points_are_settled_where_two_sure_looks_agree(shift, score, seen, settled):
+    pixels = photo(600, 400, [(200, 100, 100, 100)])
+    looker = Looker(DrawnFaceEngine(score=lambda size: seen), 8)
+    found = known(200, 100, 100, score=score, shift=shift)  # 40 pixels from eyes to mouth
+    assert second_looks(looker, pixels, found, 0.2)[1].tolist() == [settled]
+
+
+def test_a_tilted_or_an_unseen_face_is_never_settled():
+    pixels = photo(600, 400, [(200, 100, 100, 100)])
+    looker = Looker(DrawnFaceEngine(score=lambda size: 0.999), 8)
+    elsewhere = known(20, 20, 60, score=1.0)
+    assert second_looks(looker, pixels, elsewhere, 0.2)[1].tolist() == [False]
+    upright = known(200, 100, 100, score=1.0)
+    middle = upright.points.mean(axis=1, keepdims=True)
+    turn = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)  # 37 degrees
+    tilted = type(upright)(upright.boxes, upright.scores, (upright.points - middle) @ turn + middle)
+    assert second_looks(looker, pixels, tilted, 0.2)[1].tolist() == [False]
