@@ -152,3 +152,34 @@ def test_public_names_are_there() -> None:
     assert set(restorer.__all__) <= set(dir(restorer))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         restorer.nonsense  # noqa: B018
+
+
+LAZY = ("fft", "random", "polynomial", "ma", "char", "rec", "strings", "ctypeslib", "testing")
+"""Parts of NumPy that it loads when they are first asked for by their names."""
+THREADED = ("photo", "pipeline", "runtime", "resample", "tone", "network_values")
+
+
+def _lazy_parts(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hints = {
+        id(inner)
+        for node in ast.walk(tree)
+        for name in ("annotation", "returns")
+        if isinstance(hint := getattr(node, name, None), ast.AST)
+        for inner in ast.walk(hint)
+    }
+    return [
+        f"{path.name}:{node.lineno}: np.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "np" and node.attr in LAZY
+        if id(node) not in hints
+    ]
+
+
+def test_numpys_parts_are_imported_by_name() -> None:
+    """``np.fft`` first asked for by two threads at once recurses until Python gives up: NumPy asks itself for it."""
+    files = [path for path in FILES if path.relative_to(ROOT).parts[0].removesuffix(".py") in THREADED]
+    assert len(files) > 50
+    assert [use for path in files for use in _lazy_parts(path)] == []
+    probe = ROOT.parent / "tests" / "pipeline" / "test_paste.py"
+    assert _lazy_parts(probe)  # the search finds what it looks for

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.fft import fft2, fftfreq
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -71,6 +72,6 @@ def _repeating(face: Floats) -> float:
     """Return the part of the fine detail's power that lies in a few peaks of its spectrum."""
     rows, columns = face.shape
     fine = (face - cv2.GaussianBlur(face, (0, 0), 2.0)) * np.outer(np.hanning(rows), np.hanning(columns))
-    frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.fftfreq(columns)[None])
-    power = np.sort((np.abs(np.fft.fft2(fine)) ** 2)[frequency > 0.1])
+    frequency = np.hypot(fftfreq(rows)[:, None], fftfreq(columns)[None])
+    power = np.sort((np.abs(fft2(fine)) ** 2)[frequency > 0.1])
     return float(power[-_PEAKS:].sum() / max(float(power.sum()), 1e-6))

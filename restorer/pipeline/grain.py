@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.fft import fft2, fftfreq, ifft2
 from numpy.typing import NDArray
 
 from restorer.resample import to_dtype, to_float
@@ -273,7 +274,7 @@ def _spectrum(patches: list[_Patch]) -> NDArray[np.float64]:
     middling = by_strength[len(by_strength) // 4 : len(by_strength) * 3 // 4 + 1]
     side = len(patches[0].residue)
     window = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
-    return np.asarray(np.mean([np.abs(np.fft.fft2(patch.residue * window)) ** 2 for patch in middling], axis=0))
+    return np.asarray(np.mean([np.abs(fft2(patch.residue * window)) ** 2 for patch in middling], axis=0))
 
 
 def _peak(patches: list[_Patch]) -> float:
@@ -304,7 +305,7 @@ def _drawn(power: NDArray[np.float64], shares: NDArray[np.float64], seed: tuple[
     logarithm = np.log(np.maximum(power, 1e-6 * power.max())).astype(np.float32)
     tiled = cv2.GaussianBlur(np.tile(logarithm, (3, 3)), (0, 0), 1.0)
     smooth = tiled[len(power) : 2 * len(power), len(power) : 2 * len(power)]
-    across = np.fft.fftfreq(_PERIOD).astype(np.float32)
+    across = fftfreq(_PERIOD).astype(np.float32)
     x, y = np.meshgrid(across * len(power), across * len(power))
     wanted = np.exp(cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
     # The window around each patch still carries power from where it is strong to where it is weak: what the bands have
@@ -317,7 +318,9 @@ def _drawn(power: NDArray[np.float64], shares: NDArray[np.float64], seed: tuple[
         shaped = wanted * np.tensordot(gains, bands, 1) ** 2
         has = (shaped * bands**2).sum(axis=(1, 2)) / max(float((shaped * bands.sum(axis=0) ** 2).sum()), 1e-9)
         gains *= np.sqrt(shares / np.maximum(has, 1e-9))
-    spectrum = np.fft.fft2(np.random.default_rng([7, *seed]).standard_normal((_PERIOD, _PERIOD)))
+    from numpy.random import default_rng  # loaded where it is needed; why not as np.random, see tests/test_imports.py
+
+    spectrum = fft2(default_rng([7, *seed]).standard_normal((_PERIOD, _PERIOD)))
     spectrum *= np.sqrt(wanted) * np.tensordot(gains, bands, 1)
-    fine_part = np.fft.ifft2(spectrum * bands.sum(axis=0)).real
-    return np.asarray(np.fft.ifft2(spectrum).real / max(float(fine_part.std()), 1e-6), np.float32)
+    fine_part = ifft2(spectrum * bands.sum(axis=0)).real
+    return np.asarray(ifft2(spectrum).real / max(float(fine_part.std()), 1e-6), np.float32)
