@@ -66,7 +66,7 @@ class RestoreOptions:
     batch: int | None = None
     """Faces in one forward pass on a GPU; None: by memory. A CPU always runs one at a time."""
     tile: int | None = None
-    """Side of the background network's tiles in input pixels; 0: whole picture; None: by memory."""
+    """Greatest side of the background network's tiles in input pixels; 0: whole picture; None: by device."""
     disclose: Disclosure = "metadata"
     """Where a photograph that carries generated pixels says so."""
     offline: bool = False

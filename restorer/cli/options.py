@@ -293,7 +293,7 @@ _OPTIONS = (
         type=Number(int, "auto"),
         default="auto",
         show_default=True,
-        help="Side of the background network's tiles in pixels; 0: the whole photograph at once.",
+        help="Greatest side of the background network's tiles in pixels; 0: no tiles.",
     ),
     _networks("--offline", is_flag=True, default=DEFAULTS.offline, help="Never open a connection."),
     _networks(

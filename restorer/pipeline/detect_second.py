@@ -40,8 +40,8 @@ def second_looks(
     """Return faces with what a second look says of their points and scores; boxes and order stay.
 
     And tell of each (N,) whether its points are settled: both looks are as sure as the network is of upright faces, and
-    agree. Of 322 faces seen by two detectors, turned, tilted and hidden ones among them, 119 were: all of them on points
-    nearer to the truth than a quarter of the distance from eyes to mouth, and all of them confirmed by a third look.
+    agree. Of 322 faces seen by two detectors, turned, tilted and hidden ones among them, 119 were: all on points nearer
+    to the truth than a quarter of the distance from eyes to mouth, and all confirmed by a third look.
 
     Args:
         look: The network.
