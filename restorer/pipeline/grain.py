@@ -89,15 +89,21 @@ class Graining:
         if len(inside) < _LEAST_PATCHES or not _strength(inside) ** 0.5 >= _LEAST:
             return None
         around = _outside(canvas, box, mask, gauge)
-        wanted = min(_strength(around), _strength(inside))
-        if len(around) < _LEAST_PATCHES or not _LEAST <= wanted**0.5 <= _MOST:
+        if len(around) < _LEAST_PATCHES:
+            return None
+        # band by band: texture behind a person that is coarser than anything on the skin is no grain of the skin's
+        shares, own = (_shares(patches, gauge.fine) for patches in (around, inside))
+        alike = np.minimum(1, _strength(inside) * own / np.maximum(_strength(around) * shares, 1e-6))
+        part = float((shares * alike).sum() / max(float(shares.sum()), 1e-6))
+        wanted = _strength(around) * part
+        if not _LEAST <= wanted**0.5 <= _MOST:
             return None
         missing = wanted - _strength(inside) * _kept(canvas, colours(), inside, self.sample(box), gauge)
         if not missing >= _MISSING * wanted:
             return None
         if wanted**0.5 >= _SCREEN[0] and _peak([*around, *inside]) >= _SCREEN[1]:
             return None
-        pattern = _drawn(_spectrum(around), _shares(around, gauge.fine), seed=box[:2], fine=gauge.fine)
+        pattern = _drawn(_spectrum(around), shares * alike / part, seed=box[:2], fine=gauge.fine)
         return Grain(pattern, np.sqrt(missing * _by_brightness(inside, around)).astype(np.float32), box[:2])
 
 

@@ -129,3 +129,24 @@ def test_too_little_ground_to_measure_on() -> None:
     assert (
         Graining(1.0)(canvas, (0, 0, 90, 90), np.ones((90, 90), np.float32), lambda: canvas.astype(np.float32)) is None
     )
+
+
+def test_coarse_texture_behind_a_person_is_no_grain_of_the_face():
+    rng = np.random.default_rng(4)
+    fine = rng.normal(0, 4, (700, 700)).astype(np.float32)
+    coarse = cv2.GaussianBlur(rng.normal(0, 1, fine.shape).astype(np.float32), (0, 0), 2.0)
+    coarse *= 8 / coarse.std()
+    box = (230, 230, 470, 470)
+    face = np.zeros(fine.shape, bool)
+    face[box[1] : box[3], box[0] : box[2]] = True
+    grey = 128 + fine + np.where(face, 0, coarse)
+    canvas = np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    mask = np.ones((240, 240), np.float32)
+    clean = np.full((240, 240, 3), 128, np.float32)
+    grain = Graining(1.0)(canvas, box, mask, lambda: clean)
+    assert grain is not None
+    laid = grain.lay_over(clean, box, mask)[..., 0] - 128
+    own = fine[face].reshape(240, 240)
+    assert 0.7 < laid.var() / own.var() < 1.4
+    blurred = [cv2.GaussianBlur(part, (0, 0), 1.5).var() for part in (laid, own)]
+    assert blurred[0] < 1.6 * blurred[1]
